@@ -9,7 +9,7 @@
  * Nothing here uses the code of src/wire: a fault there would otherwise be on both sides and cancel
  * out.
  */
-import type { Address } from '../src/wire/address.js';
+import type { Address4 } from '../src/wire/address.js';
 import { referenceSipHash } from './siphash.js';
 
 export interface EthernetSpec {
@@ -139,19 +139,19 @@ const FLAG_LETTERS = 'FSRPAUEC';
 const NO_BYTES = new Uint8Array(0);
 
 /** Frames of a simulation name the same machines again and again. */
-const addresses = new Map<string, Address>();
+const addresses = new Map<string, Address4>();
 const macs = new Map<string, Uint8Array>();
 /** A simulated attacker invents some. */
 const MOST_KNOWN = 10_000;
 
-export function addressNumber(dotted: string): Address {
+export function addressNumber(dotted: string): Address4 {
   const known = addresses.get(dotted);
   if (known !== undefined) return known;
   const parts = dotted.split('.').map(Number);
   const number = ((parts[0]! << 24) | (parts[1]! << 16) | (parts[2]! << 8) | parts[3]!) >>> 0;
   if (addresses.size >= MOST_KNOWN) addresses.clear();
-  addresses.set(dotted, number as Address);
-  return number as Address;
+  addresses.set(dotted, number as Address4);
+  return number as Address4;
 }
 
 export function addressText(address: number): string {

@@ -5,6 +5,7 @@
 #include <linux/if_ether.h>
 #include <linux/ip.h>
 #include <netinet/in.h>
+#include <netinet/ip6.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -46,6 +47,10 @@ struct TcpSegment {
     if (frame_length < sizeof(ethhdr) + sizeof(iphdr)) return;
     uint16_t type;
     std::memcpy(&type, frame + offsetof(ethhdr, h_proto), sizeof type);
+    if (type == htons(ETH_P_IPV6)) {
+      ReadIpv6(frame, frame_length);
+      return;
+    }
     iphdr ip;
     std::memcpy(&ip, frame + sizeof(ethhdr), sizeof ip);
     const uint32_t header_bytes = static_cast<uint32_t>(ip.ihl) * 4;
@@ -60,6 +65,23 @@ struct TcpSegment {
     length = total - header_bytes;
     pseudo_sum = FoldChecksum(static_cast<uint64_t>(ip.saddr) + ip.daddr + htons(IPPROTO_TCP) +
                               htons(static_cast<uint16_t>(length)));
+  }
+
+  // Without extension headers (RFC 8200 section 8.1).
+  void ReadIpv6(uint8_t* frame, uint32_t frame_length) {
+    if (frame_length < sizeof(ethhdr) + sizeof(ip6_hdr)) return;
+    ip6_hdr ip;
+    std::memcpy(&ip, frame + sizeof(ethhdr), sizeof ip);
+    const uint32_t bytes = ntohs(ip.ip6_plen);
+    if (ip.ip6_vfc >> 4 != 6 || ip.ip6_nxt != IPPROTO_TCP || bytes < kTcpHeaderBytes ||
+        bytes + sizeof(ethhdr) + sizeof ip > frame_length) {
+      return;
+    }
+    tcp = frame + sizeof(ethhdr) + sizeof ip;
+    length = bytes;
+    const uint8_t* addresses = frame + sizeof(ethhdr) + offsetof(ip6_hdr, ip6_src);
+    pseudo_sum = FoldChecksum(SumBytes(addresses, sizeof ip.ip6_src + sizeof ip.ip6_dst) +
+                              htons(IPPROTO_TCP) + ip.ip6_plen);
   }
 
   uint16_t checksum() const {

@@ -39,7 +39,7 @@ runs nothing, and lists every mistake by line, column and key. The tables say wh
   twice.
 - Paths of files are relative to the config file.
 - Durations carry their unit: \`300ms\`, \`10s\`, \`15m\`, \`24h\`.
-- Addresses are IPv4.
+- Addresses are IPv4. A virtual address may be IPv6 too, in its usual form (RFC 5952).
 
 \`node dist/scripts/config-docs.js\` generates this page from src/config/schema.ts.
 `;
@@ -106,6 +106,9 @@ function tables(schema: Schema, title: string): string[] {
   return [`### ${title}\n`, `${rows.join('\n')}\n`, ...inner];
 }
 
+/** Formats of addresses (config/formats.ts). */
+const ADDRESSES: readonly string[] = ['ipv4-unicast', 'ip-unicast', 'ip-host'];
+
 function typeOf(schema: Schema): string {
   if (schema.anyOf !== undefined) return 'port, text or list';
   if (schema.enum !== undefined) return schema.enum.map((name) => `\`${name}\``).join(', ');
@@ -114,13 +117,13 @@ function typeOf(schema: Schema): string {
   if (schema.type === 'object') return 'map';
   if (schema.type === 'integer') return `${schema.minimum} to ${schema.maximum}`;
   if (schema.format === 'duration') return 'duration';
-  if (schema.format?.startsWith('ipv4-')) return 'address';
+  if (ADDRESSES.includes(schema.format ?? '')) return 'address';
   if (schema.format === 'listener') return 'address:port';
   return 'text';
 }
 
 function plural(schema: Schema): string {
-  return schema.items?.format === 'ipv4-unicast' ? 'addresses' : 'names';
+  return ADDRESSES.includes(schema.items?.format ?? '') ? 'addresses' : 'names';
 }
 
 function defaultOf(schema: Schema, required: boolean): string {

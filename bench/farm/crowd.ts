@@ -10,7 +10,7 @@ import { Port } from '../../src/datapath/datapath.js';
 import { openPacketDatapath, type PacketDatapath } from '../../src/datapath/packet.js';
 import { native } from '../../src/host/native.js';
 import { Reporter } from '../../src/node/reporter.js';
-import { requireAddress } from '../../src/wire/address.js';
+import { ipv4Number, requireAddress } from '../../src/wire/address.js';
 import { EtherType, parseMac } from '../../src/wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../../src/wire/ipv4.js';
 import { emitIxcp, IXCP_HEADER_BYTES, IxcpFlag, IxcpType } from '../../src/wire/ixcp.js';
@@ -61,9 +61,9 @@ class Crowd implements FrameSink {
   ) {
     this.stages = new Uint8Array(task.sessions);
     this.acknowledgements = new Uint32Array(task.sessions);
-    this.own = requireAddress(task.own);
-    this.balancer = requireAddress(task.balancer);
-    this.server = requireAddress(task.virtualAddress);
+    this.own = ipv4Number(requireAddress(task.own));
+    this.balancer = ipv4Number(requireAddress(task.balancer));
+    this.server = ipv4Number(requireAddress(task.virtualAddress));
     this.addresses = Uint8Array.of(...(parseMac(task.balancerMac) ?? []), ...mac);
   }
 

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { projectRoot } from '../../lab/farm/baton.js';
 import { type BpfObject, native } from '../../src/host/native.js';
-import { requireAddress } from '../../src/wire/address.js';
+import { ipv4Number, requireAddress } from '../../src/wire/address.js';
 import { fold, pseudoHeaderSum, sumBytes } from '../../src/wire/checksum.js';
 import { EtherType, parseMac } from '../../src/wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../../src/wire/ipv4.js';
@@ -70,7 +70,7 @@ function frameOf(
 ): { frame: Uint8Array; ipSum: number; tcpSum: number } {
   const frame = new Uint8Array(FRAME_BYTES);
   const view = new DataView(frame.buffer);
-  const server = requireAddress(task.virtualAddress);
+  const server = ipv4Number(requireAddress(task.virtualAddress));
   frame.set([...(parseMac(task.balancerMac) ?? []), ...mac]);
   view.setUint16(12, EtherType.ipv4);
   writeIpv4(view, IP, IPV4_HEADER_BYTES + TCP_HEADER_BYTES, Protocol.tcp, 0, server);

@@ -20,6 +20,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "alias.h"
 #include "config.h"
 #include "counters.h"
 #include "forward-ports.h"
@@ -52,6 +53,9 @@ struct {
 	__type(key, __u32);
 	__type(value, __u64);
 } counters SEC(".maps");
+
+/* Of numbers in a notice: looks for an IPv4 virtual server first. No IPv6 one has its number. */
+#define FAMILY_UNKNOWN 1
 
 /* Kind of a frame for this machine. */
 enum frame_kind {
@@ -125,12 +129,47 @@ static __always_inline enum frame_kind kind_of_icmp(struct __sk_buff *skb, const
 	return NOT_OURS;
 }
 
+/* The kind of an IPv6 packet. One with an extension header is for no virtual server, but the stack
+ * would find TCP behind that header. */
+static __always_inline enum frame_kind kind_of_frame6(struct __sk_buff *skb)
+{
+	struct guard_server server = { .family = FAMILY_IPV6 };
+	struct ipv6hdr ip;
+	const __be32 *alias;
+	__u8 type;
+
+	if (of_another_vlan(skb->vlan_present, skb->vlan_tci) || load(skb, 0, &ip, sizeof(ip)) ||
+	    ip.version != 6)
+		return NOT_OURS;
+	if (ip.nexthdr == BATON_IPPROTO_IXP)
+		return HANDOFF;
+	alias = bpf_map_lookup_elem(&ipv6_aliases, &ip.daddr);
+	if (!alias)
+		return NOT_OURS;
+	if (is_extension(ip.nexthdr))
+		return VIRTUAL_TCP;
+	if (ip.nexthdr == IPPROTO_ICMPV6)
+		return !load(skb, sizeof(ip), &type, sizeof(type)) && type >= ICMPV6_FIRST_ERROR &&
+		                       type <= ICMPV6_LAST_ERROR
+		               ? VIRTUAL_ICMP
+		               : NOT_OURS;
+	if (ip.nexthdr != IPPROTO_TCP)
+		return NOT_OURS;
+	server.address = *alias;
+	if (load(skb, sizeof(ip) + offsetof(struct tcphdr, dest), &server.port,
+	         sizeof(server.port)))
+		return VIRTUAL_TCP;
+	return bpf_map_lookup_elem(&virtual_servers, &server) ? VIRTUAL_TCP : NOT_OURS;
+}
+
 static __always_inline enum frame_kind kind_of_frame(struct __sk_buff *skb)
 {
 	struct iphdr ip;
 	__u32 zero = 0;
 	__be32 *address;
 
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return kind_of_frame6(skb);
 	if (skb->protocol != bpf_htons(ETH_P_IP) ||
 	    of_another_vlan(skb->vlan_present, skb->vlan_tci) || load(skb, 0, &ip, sizeof(ip)) ||
 	    ip.version != 4)
@@ -187,13 +226,23 @@ int guard_notices(struct __sk_buff *skb)
  * belong to no thread: the hash only distributes them.
  */
 static __always_inline __u32 worker_of(__u32 transport, __be32 client, __be16 client_port,
-                                       __be32 address, __be16 port)
+                                       __be32 address, __be16 port, __u16 family)
 {
-	struct guard_server server = { .address = address, .port = port };
-	const __u32 *index = transport == IPPROTO_TCP
-	                             ? bpf_map_lookup_elem(&virtual_servers, &server)
-	                             : NULL;
+	struct guard_server server = {
+		.address = address,
+		.port = port,
+		.family = family == FAMILY_IPV6 ? FAMILY_IPV6 : 0,
+	};
+	const __u32 *index =
+		transport == IPPROTO_TCP ? bpf_map_lookup_elem(&virtual_servers, &server) : NULL;
 	__u32 zero = 0;
+
+	/* A notice does not tell the family of its numbers. */
+	if (!index && family == FAMILY_UNKNOWN) {
+		server.family = FAMILY_IPV6;
+		index = bpf_map_lookup_elem(&virtual_servers, &server);
+	}
+
 	const struct guard_sharing *us = bpf_map_lookup_elem(&sharing, &zero);
 	__u32 slot = index ? *index : find_forward(address, transport, bpf_ntohs(port));
 
@@ -204,6 +253,36 @@ static __always_inline __u32 worker_of(__u32 transport, __be32 client, __be16 cl
 	__u32 hash = session_hash(bpf_ntohl(client), port_server, us->client_seed, us->port_seed);
 
 	return session_worker(hash, us->workers);
+}
+
+/* The same for an IPv6 packet between these addresses, of which `client` may be any. */
+static __always_inline __u32 worker_of6(const struct in6_addr *client, __be16 client_port,
+                                        const struct in6_addr *address, __be16 port)
+{
+	__u32 zero = 0;
+	const struct guard_sharing *us = bpf_map_lookup_elem(&sharing, &zero);
+	const __be32 *alias = bpf_map_lookup_elem(&ipv6_aliases, address);
+
+	return us && alias ? worker_of(IPPROTO_TCP, alias_of(client, us->alias), client_port,
+	                               *alias, port, FAMILY_IPV6)
+	                   : 0;
+}
+
+static __always_inline __u32 fanout6(struct __sk_buff *skb)
+{
+	const __u32 inner = sizeof(struct ipv6hdr) + ICMP_HEADER_BYTES;
+	struct ipv6hdr ip;
+	struct ports ports;
+
+	if (load(skb, 0, &ip, sizeof(ip)))
+		return 0;
+	if (ip.nexthdr == IPPROTO_TCP && !load(skb, sizeof(ip), &ports, sizeof(ports)))
+		return worker_of6(&ip.saddr, ports.source, &ip.daddr, ports.destination);
+	/* The packet inside the error went from the virtual server to the client. */
+	if (ip.nexthdr == IPPROTO_ICMPV6 && !load(skb, inner, &ip, sizeof(ip)) &&
+	    !load(skb, inner + sizeof(ip), &ports, sizeof(ports)))
+		return worker_of6(&ip.daddr, ports.destination, &ip.saddr, ports.source);
+	return 0;
 }
 
 /*
@@ -218,6 +297,8 @@ int guard_fanout(struct __sk_buff *skb)
 	struct ports ports;
 	struct ixcp_hdr ixcp;
 
+	if (skb->protocol == bpf_htons(ETH_P_IPV6))
+		return fanout6(skb);
 	if (skb->protocol != bpf_htons(ETH_P_IP) || load(skb, 0, &ip, sizeof(ip)) || ip.ihl != 5 ||
 	    ip.frag_off & bpf_htons(IPV4_OFFSET_MASK))
 		return 0;
@@ -226,18 +307,20 @@ int guard_fanout(struct __sk_buff *skb)
 	case IPPROTO_UDP:
 		if (load(skb, sizeof(ip), &ports, sizeof(ports)))
 			return 0;
-		return worker_of(ip.protocol, ip.saddr, ports.source, ip.daddr, ports.destination);
+		return worker_of(ip.protocol, ip.saddr, ports.source, ip.daddr, ports.destination,
+		                 0);
 	case IPPROTO_ICMP:
 		/* The packet inside the error went from the virtual server to the client. */
 		if (load(skb, inner, &ip, sizeof(ip)) || ip.ihl != 5 ||
 		    load(skb, inner + sizeof(ip), &ports, sizeof(ports)))
 			return 0;
-		return worker_of(ip.protocol, ip.daddr, ports.destination, ip.saddr, ports.source);
+		return worker_of(ip.protocol, ip.daddr, ports.destination, ip.saddr, ports.source,
+		                 0);
 	case BATON_IPPROTO_IXCP:
 		if (load(skb, sizeof(ip), &ixcp, sizeof(ixcp)) || ixcp.type == IXCP_REPORT)
 			return 0;
 		return worker_of(IPPROTO_TCP, ixcp.client, ixcp.client_port, ixcp.virtual_addr,
-		                 ixcp.virtual_port);
+		                 ixcp.virtual_port, FAMILY_UNKNOWN);
 	default:
 		return 0;
 	}

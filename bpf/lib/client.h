@@ -30,9 +30,10 @@ enum tcp_option {
 
 struct segment {
 	struct ethhdr *eth;
-	struct iphdr *ip;
+	struct iphdr *ip;    /* of IPv4 */
+	struct ipv6hdr *ip6; /* of IPv6 */
 	struct tcphdr *tcp;
-	__u32 total;   /* IPv4 total length: headers and payload, without Ethernet padding */
+	__u32 total;   /* IP header, TCP header and payload, without Ethernet padding */
 	__u32 payload; /* bytes */
 	__u32 seq, ack;
 	__u8 flags;
@@ -60,6 +61,34 @@ static __always_inline int parse_segment(void *data, void *data_end, struct segm
 		return 0;
 	segment->eth = data;
 	segment->ip = ip;
+	segment->tcp = tcp;
+	segment->total = total;
+	segment->payload = total - headers;
+	segment->seq = BE32(tcp->seq);
+	segment->ack = BE32(tcp->ack_seq);
+	segment->flags = tcp_flags(tcp);
+	return 1;
+}
+
+/* The same for IPv6. False for extension headers as well. */
+static __always_inline int parse_segment6(void *data, void *data_end, struct segment *segment)
+{
+	struct ipv6hdr *ip = (void *)((char *)data + IPV4_OFFSET);
+	struct tcphdr *tcp = (void *)(ip + 1);
+
+	if ((char *)data + TCP_FRAME_BYTES_6 > (char *)data_end)
+		return 0;
+	if (ip->version != 6 || ip->nexthdr != IPPROTO_TCP)
+		return 0;
+
+	__u32 total = IPV6_BYTES + BE16(ip->payload_len);
+	__u32 headers = IPV6_BYTES + tcp->doff * 4;
+
+	if (total > (__u32)((char *)data_end - (char *)data) - IPV4_OFFSET || tcp->doff < 5 ||
+	    headers > total)
+		return 0;
+	segment->eth = data;
+	segment->ip6 = ip;
 	segment->tcp = tcp;
 	segment->total = total;
 	segment->payload = total - headers;
@@ -97,6 +126,20 @@ static __always_inline int is_unfinished(const struct segment *segment)
 	__u16 folded = (__u16)~checksum_fold64(sum);
 
 	return segment->tcp->check == folded;
+}
+
+/* The same for an IPv6 segment (RFC 8200 section 8.1). */
+static __always_inline int is_unfinished6(const struct segment *segment)
+{
+	const __be32 *word = (const void *)&segment->ip6->saddr;
+	__u64 sum = (__u64)BE16(IPPROTO_TCP) + (__u64)BE16(segment->total - IPV6_BYTES);
+
+#ifdef __clang__
+#pragma unroll
+#endif
+	for (int i = 0; i < 8; i++)
+		sum += word[i];
+	return segment->tcp->check == (__u16)~checksum_fold64(sum);
 }
 
 /* Sum of the words of an IPv4 header without options. */

@@ -15,7 +15,8 @@
 struct shim_config {
 	__u8 key[BATON_KEY_BYTES]; /*  0 the shared key, as in the key file */
 	__be32 own;                /* 16 this machine's address: the source of its notices */
-	__u32 pad;                 /* 20 always 0 */
+	__u32 alias[4];            /* 20 key of aliases (alias.h) */
+	__u32 pad;                 /* 36 always 0 */
 };
 
 /* Value of map `services`, key u32 ixp_hdr.service: the listener that adopts its sessions. */
@@ -25,7 +26,10 @@ struct shim_service {
 	__u16 pad;      /* 6 always 0 */
 };
 
-/* Key of map `sessions`: the four-tuple of the client's segments. */
+/*
+ * Key of map `sessions`: the four-tuple of the client's segments, with aliases in place of IPv6
+ * addresses.
+ */
 struct session_key {
 	__be32 client;       /*  0 */
 	__be32 virtual_addr; /*  4 */
@@ -121,10 +125,11 @@ struct session {
 
 /* Key of map `virtual_servers`. */
 struct guard_server {
-	__be32 address; /* 0 */
+	__be32 address; /* 0 alias of an IPv6 address */
 	__be16 port;    /* 4 */
-	__u16 pad;      /* 6 always 0 */
+	__u16 family;   /* 6 0: IPv4; FAMILY_IPV6 */
 };
+#define FAMILY_IPV6 6
 
 /* The one entry of map `sharing` of the guard, key u32 0: which thread owns a session (session.h).
  */
@@ -132,6 +137,7 @@ struct guard_sharing {
 	__u32 client_seed; /*  0 of session_hash */
 	__u32 port_seed;   /*  4 */
 	__u32 workers;     /*  8 engine threads */
+	__u32 alias[4];    /* 12 key of aliases (alias.h) */
 };
 
 /*
@@ -145,7 +151,7 @@ struct redirect_request {
 };
 #define REDIRECT_MAGIC 0x42544f57 /* "BTOW" */
 
-BATON_ASSERT(sizeof(struct shim_config) == 24, "shim_config");
+BATON_ASSERT(sizeof(struct shim_config) == 40, "shim_config");
 BATON_ASSERT(sizeof(struct shim_service) == 8, "shim_service");
 BATON_ASSERT(sizeof(struct session_key) == 12, "session_key");
 BATON_ASSERT(sizeof(struct answers) == 32, "answers");
@@ -153,7 +159,7 @@ BATON_ASSERT(sizeof(struct translation) == 28, "translation");
 BATON_ASSERT(sizeof(struct parking) == 28, "parking");
 BATON_ASSERT(sizeof(struct session) == 160, "session");
 BATON_ASSERT(sizeof(struct guard_server) == 8, "guard_server");
-BATON_ASSERT(sizeof(struct guard_sharing) == 12, "guard_sharing");
+BATON_ASSERT(sizeof(struct guard_sharing) == 28, "guard_sharing");
 BATON_ASSERT(sizeof(struct redirect_request) == 8, "redirect_request");
 
 #endif

@@ -32,6 +32,14 @@ struct bare_packet {
 
 BATON_ASSERT(sizeof(struct bare_packet) == 40, "bare_packet");
 
+/* The same in IPv6. */
+struct bare_packet6 {
+	struct ipv6hdr ip;
+	struct tcphdr tcp;
+};
+
+BATON_ASSERT(sizeof(struct bare_packet6) == 60, "bare_packet6");
+
 /* The content of a notice. */
 struct notice {
 	__u8 type, reason;
@@ -114,6 +122,19 @@ static __always_inline void fill_notice(struct notice_frame *frame, const struct
 	ixcp->tag = ixcp_tag(config->key, config->own, notice->balancer, ixcp);
 }
 
+static __always_inline void fill_tcp(struct tcphdr *tcp, const struct session_key *tuple, __u32 seq,
+                                     __u32 ack, __u8 flags, __u16 window)
+{
+	__builtin_memset(tcp, 0, sizeof(*tcp));
+	tcp->source = tuple->client_port;
+	tcp->dest = tuple->virtual_port;
+	tcp->seq = BE32(seq);
+	tcp->ack_seq = BE32(ack);
+	tcp->window = BE16(window);
+	tcp->doff = 5;
+	((__u8 *)tcp)[TCP_FLAG_BYTE] = flags;
+}
+
 /*
  * Fills a segment from the client of `tuple` with these flags (TCP_*) and numbers (host byte
  * order), and nothing else. With a window of 0 the socket would not send its FIN.
@@ -124,18 +145,36 @@ static __always_inline void fill_bare(struct bare_packet *packet, const struct s
 	struct tcphdr *tcp = &packet->tcp;
 
 	fill_ipv4(&packet->ip, tuple->client, tuple->virtual_addr, IPPROTO_TCP, sizeof(*packet));
-	__builtin_memset(tcp, 0, sizeof(*tcp));
-	tcp->source = tuple->client_port;
-	tcp->dest = tuple->virtual_port;
-	tcp->seq = BE32(seq);
-	tcp->ack_seq = BE32(ack);
-	tcp->window = BE16(window);
-	tcp->doff = 5;
-	((__u8 *)tcp)[TCP_FLAG_BYTE] = flags;
+	fill_tcp(tcp, tuple, seq, ack, flags, window);
 
 	/* RFC 9293 section 3.1: the pseudo-header has addresses, protocol and length. */
 	const char *addresses = (const char *)&packet->ip + __builtin_offsetof(struct iphdr, saddr);
 	__u32 sum = checksum_add(addresses, 4, BE16(IPPROTO_TCP) + BE16(sizeof(*tcp)));
+
+	tcp->check = checksum_fold(checksum_add(tcp, sizeof(*tcp) / 2, sum));
+}
+
+/* The same from one IPv6 address to another; of `tuple` only the ports count. */
+static __always_inline void fill_bare6(struct bare_packet6 *packet, const struct in6_addr *client,
+                                       const struct in6_addr *virtual_addr,
+                                       const struct session_key *tuple, __u32 seq, __u32 ack,
+                                       __u8 flags, __u16 window)
+{
+	struct tcphdr *tcp = &packet->tcp;
+
+	__builtin_memset(&packet->ip, 0, sizeof(packet->ip));
+	packet->ip.version = 6;
+	packet->ip.payload_len = BE16(sizeof(*tcp));
+	packet->ip.nexthdr = IPPROTO_TCP;
+	packet->ip.hop_limit = OWN_TTL;
+	packet->ip.saddr = *client;
+	packet->ip.daddr = *virtual_addr;
+	fill_tcp(tcp, tuple, seq, ack, flags, window);
+
+	/* RFC 8200 section 8.1 */
+	const char *addresses =
+		(const char *)&packet->ip + __builtin_offsetof(struct ipv6hdr, saddr);
+	__u32 sum = checksum_add(addresses, 16, BE16(IPPROTO_TCP) + BE16(sizeof(*tcp)));
 
 	tcp->check = checksum_fold(checksum_add(tcp, sizeof(*tcp) / 2, sum));
 }

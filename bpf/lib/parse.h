@@ -15,6 +15,7 @@
 #include <linux/if_ether.h>
 #include <linux/in.h>
 #include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/tcp.h>
 
 #include "config.h"
@@ -46,6 +47,7 @@ static __always_inline int of_another_vlan(__u32 present, __u32 tci)
 #define IPV4_BYTES ((int)sizeof(struct iphdr))
 #define TCP_BYTES ((int)sizeof(struct tcphdr))
 #define TCP_OFFSET (IPV4_OFFSET + IPV4_BYTES)
+#define TCP_OFFSET_6 (IPV4_OFFSET + IPV6_BYTES)
 /* The bytes that the two parsers need in [data, data_end). */
 #define IXP_FRAME_BYTES (IPV4_OFFSET + IPV4_BYTES + IXP_LENGTH + TCP_BYTES)
 #define TCP_FRAME_BYTES (IPV4_OFFSET + IPV4_BYTES + TCP_BYTES)
@@ -53,6 +55,33 @@ static __always_inline int of_another_vlan(__u32 present, __u32 tci)
 /* More-fragments bit and fragment offset: a fragment (RFC 791) has at least one of them set. */
 #define IPV4_FRAGMENT_MASK 0x3fff
 #define IPV4_OFFSET_MASK 0x1fff
+
+#define IPV6_BYTES ((int)sizeof(struct ipv6hdr))
+#define IXP_FRAME_BYTES_6 (IPV4_OFFSET + IPV6_BYTES + IXP_LENGTH + TCP_BYTES)
+#define TCP_FRAME_BYTES_6 (IPV4_OFFSET + IPV6_BYTES + TCP_BYTES)
+
+/* RFC 4443. All types of errors are below 5. */
+#define ICMPV6_FIRST_ERROR 1
+#define ICMPV6_LAST_ERROR 4
+
+/* True for an extension header. src/wire/ipv6.ts has the rule. */
+static __always_inline int is_extension(__u8 next_header)
+{
+	switch (next_header) {
+	case 0:
+	case 43:
+	case 44:
+	case 50:
+	case 51:
+	case 60:
+	case 135:
+	case 139:
+	case 140:
+		return 1;
+	default:
+		return 0;
+	}
+}
 
 #define PARSE_OK (-1)
 
@@ -87,8 +116,22 @@ struct ixp_view {
 
 struct tcp_view {
 	struct ethhdr *eth;
+	/* Both point to the header, as the one and as the other family. A pointer that is NULL for
+	 * one of them would confuse the verifier; the check of the length suffices for both. */
 	struct iphdr *ip;
+	struct ipv6hdr *ip6;
 	struct tcphdr *tcp;
+	__u32 offset; /* of the TCP header in the frame */
+	__u32 ipv6;   /* 1: IPv6 */
+};
+
+/* The same for an IPv6 packet. */
+struct ixp_view6 {
+	struct ethhdr *eth;
+	struct ipv6hdr *ip;
+	struct ixp_hdr *ixp;
+	struct tcphdr *tcp;
+	__u32 payload;
 };
 
 /* a - b as a signed number. The programs compare sequence numbers only with this. */
@@ -171,7 +214,64 @@ static __always_inline int parse_tcp(void *data, void *data_end, struct tcp_view
 
 	view->eth = data;
 	view->ip = ip;
+	view->ip6 = (void *)ip;
+	view->ipv6 = 0;
 	view->tcp = tcp;
+	view->offset = IPV4_OFFSET + IPV4_BYTES;
+	return PARSE_OK;
+}
+
+/* As parse_ixp, for IPv6. */
+static __always_inline int parse_ixp6(void *data, void *data_end, __u32 frame_bytes,
+                                      struct ixp_view6 *view)
+{
+	if ((char *)data + IXP_FRAME_BYTES_6 > (char *)data_end)
+		return SHIM_DROP_TRUNCATED;
+
+	struct ipv6hdr *ip = (void *)((char *)data + IPV4_OFFSET);
+	struct ixp_hdr *ixp = (void *)(ip + 1);
+	struct tcphdr *tcp = (void *)(ixp + 1);
+
+	if (ip->version != 6)
+		return SHIM_DROP_IP_OPTIONS;
+	if (ixp->version != BATON_VERSION)
+		return SHIM_DROP_VERSION;
+
+	__u32 total = BE16(ip->payload_len);
+
+	if (ixp->length != IXP_LENGTH || total > frame_bytes - IPV4_OFFSET - IPV6_BYTES ||
+	    total < (__u32)(IXP_LENGTH + TCP_BYTES))
+		return SHIM_DROP_LENGTH;
+
+	__u32 headers = IXP_LENGTH + tcp->doff * 4;
+
+	if (tcp->doff < 5 || headers > total)
+		return SHIM_DROP_TCP_HEADER;
+
+	view->eth = data;
+	view->ip = ip;
+	view->ixp = ixp;
+	view->tcp = tcp;
+	view->payload = total - headers;
+	return PARSE_OK;
+}
+
+/* As parse_tcp, for IPv6. */
+static __always_inline int parse_tcp6(void *data, void *data_end, struct tcp_view *view)
+{
+	if ((char *)data + TCP_FRAME_BYTES_6 > (char *)data_end)
+		return SHIM_DROP_TRUNCATED;
+
+	struct ipv6hdr *ip = (void *)((char *)data + IPV4_OFFSET);
+
+	if (ip->version != 6 || ip->nexthdr != IPPROTO_TCP)
+		return SHIM_DROP_IP_OPTIONS;
+	view->eth = data;
+	view->ip = (void *)ip;
+	view->ipv6 = 1;
+	view->ip6 = ip;
+	view->tcp = (void *)(ip + 1);
+	view->offset = IPV4_OFFSET + IPV6_BYTES;
 	return PARSE_OK;
 }
 

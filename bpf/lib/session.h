@@ -17,7 +17,7 @@
 
 #include "ixp.h"
 
-#define SHARED_LAYOUT 5
+#define SHARED_LAYOUT 6
 #define MAX_WORKERS 8 /* engine threads */
 #define MAX_QUEUES 64 /* receive queues of the interface */
 #define MAX_XDP_NODES 1024
@@ -89,7 +89,7 @@
  * the session out. The kernel clears `action` when a session that has ended gives way to a new one.
  */
 struct session_record {
-	__u32 client;       /*  0 IPv4 address */
+	__u32 client;       /*  0 IPv4 address, or alias of an IPv6 address */
 	__u32 port_server;  /*  4 client port << 16 | slot of the virtual server */
 	__u8 state;         /*  8 SESSION_* */
 	__u8 action;        /*  9 ACTION_* */
@@ -229,6 +229,9 @@ struct xdp_control {
 	__u32 head_sets;                /* 216 sets of `heads` of each worker: 2^n, or 0 */
 	__u32 head_generation;          /* 220 main, engine: other heads are void (heads.h) */
 	__u64 head_key[2];              /* 224 of the digests of heads */
+	__u32 alias[4];                 /* 240 key of aliases (alias.h) */
+	__u32 ipv6;                     /* 256 main: virtual servers with an IPv6 address */
+	__u32 pad;                      /* 260 always 0 */
 };
 
 /* SYNs get no answer when the engine's last tick was longer ago than this. */
@@ -266,7 +269,7 @@ BATON_ASSERT(sizeof(struct session_record) == 64, "session_record");
 BATON_ASSERT(sizeof(struct index_line) == 64, "index_line");
 BATON_ASSERT(sizeof(struct xdp_node) == 24, "xdp_node");
 BATON_ASSERT(sizeof(struct inline_server) == 8, "inline_server");
-BATON_ASSERT(sizeof(struct xdp_control) == 240, "xdp_control");
+BATON_ASSERT(sizeof(struct xdp_control) == 264, "xdp_control");
 BATON_ASSERT(sizeof(struct kernel_event) == 36, "kernel_event");
 
 #endif

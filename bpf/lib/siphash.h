@@ -6,6 +6,8 @@
 #ifndef BATON_SIPHASH_H
 #define BATON_SIPHASH_H
 
+#include <linux/in6.h>
+
 #include "config.h"
 
 #ifndef __always_inline
@@ -97,6 +99,32 @@ static __always_inline __be64 ixp_tag(const __u8 *key, const struct session_key 
 	message.part.ack = ack;
 	__builtin_memcpy(message.part.header, ixp, IXP_TAGGED);
 	return SIP_BE64(siphash(key, message.words, 6));
+}
+
+/* The same for a segment between IPv6 addresses, which the tag covers in full. */
+static __always_inline __be64 ixp_tag6(const __u8 *key, const struct in6_addr *source,
+                                       const struct in6_addr *destination,
+                                       const struct session_key *tuple, __be32 seq, __be32 ack,
+                                       const struct ixp_hdr *ixp)
+{
+	union {
+		__u64 words[9];
+		struct {
+			struct in6_addr source, destination;
+			__be16 client_port, virtual_port;
+			__be32 seq, ack;
+			__u8 header[IXP_TAGGED];
+		} part;
+	} message;
+
+	message.part.source = *source;
+	message.part.destination = *destination;
+	message.part.client_port = tuple->client_port;
+	message.part.virtual_port = tuple->virtual_port;
+	message.part.seq = seq;
+	message.part.ack = ack;
+	__builtin_memcpy(message.part.header, ixp, IXP_TAGGED);
+	return SIP_BE64(siphash(key, message.words, 9));
 }
 
 /* The tag of an IXCP header between two addresses, in network byte order. */

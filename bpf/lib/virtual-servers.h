@@ -6,6 +6,8 @@
 #ifndef BATON_VIRTUAL_SERVERS_H
 #define BATON_VIRTUAL_SERVERS_H
 
+#include <linux/in6.h>
+
 #include "config.h"
 
 /*
@@ -18,6 +20,14 @@ struct {
 	__type(key, struct guard_server);
 	__type(value, __u32);
 } virtual_servers SEC(".maps");
+
+/* Which alias has this IPv6 virtual address? In network byte order. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1024);
+	__type(key, struct in6_addr);
+	__type(value, __be32);
+} ipv6_aliases SEC(".maps");
 
 /* Does a virtual server have this address? The value has no meaning. */
 struct {

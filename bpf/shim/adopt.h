@@ -50,7 +50,7 @@ static __always_inline int clear_tuple(struct __sk_buff *skb, const struct ixp_f
 		count(SHIM_ADOPT_CLEARED);
 		return end_and_wait(skb, frame, rcv_nxt, 0, TCP_RST, BATON_MARK_RETRY);
 	}
-	if (frame->waits > 1 || found != FOUND_TIME_WAIT || !has_listener(skb, &frame->tuple))
+	if (frame->waits > 1 || found != FOUND_TIME_WAIT || !has_listener(skb, frame))
 		return REFUSE(TUPLE_IN_USE);
 	count(SHIM_ADOPT_CLEARED_BY_SYN);
 	return end_and_wait(skb, frame, rcv_nxt + 1, 0, TCP_SYN | TCP_FIN, BATON_MARK_AGAIN);
@@ -106,11 +106,11 @@ static __always_inline int build(struct __sk_buff *skb, const struct ixp_frame *
 #else
 
 static __always_inline void fill_attributes(struct bpf_tcp_req_attrs *attributes,
-                                            const struct ixp_hdr *ixp)
+                                            const struct ixp_hdr *ixp, __u16 least_mss)
 {
 	__u16 mss = bpf_ntohs(ixp->mss);
 
-	attributes->mss = mss < ADOPT_MIN_MSS ? ADOPT_MIN_MSS : mss;
+	attributes->mss = mss < least_mss ? least_mss : mss;
 	attributes->rcv_wscale = ixp->scales & 0xf;
 	attributes->snd_wscale = ixp->scales >> 4;
 	attributes->wscale_ok = !!(ixp->flags & IXP_WSCALE_OK);
@@ -139,10 +139,11 @@ static __noinline int build(struct __sk_buff *skb, const struct ixp_frame *frame
 	__u32 number = frame->ixp.service;
 	const struct shim_service *service = bpf_map_lookup_elem(&services, &number);
 	struct bpf_tcp_req_attrs attributes = {};
-	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);
+	struct bpf_sock_tuple key = socket_tuple(frame);
 	struct session session = new_session(frame);
 
-	if (service || number != 0) {
+	/* The listener of a service has an IPv4 address, which no IPv6 session can have. */
+	if ((service && !frame->ipv6) || number != 0) {
 		if (sk)
 			bpf_sk_release(sk);
 		if (!service)
@@ -151,7 +152,7 @@ static __noinline int build(struct __sk_buff *skb, const struct ixp_frame *frame
 		key.ipv4.dport = service->port;
 		sk = look_up(skb, &key);
 	}
-	fill_attributes(&attributes, &frame->ixp);
+	fill_attributes(&attributes, &frame->ixp, frame->ipv6 ? ADOPT_MIN_MSS_6 : ADOPT_MIN_MSS);
 
 	if (!sk)
 		return REFUSE(NO_LISTENER);
@@ -208,7 +209,7 @@ HANDLER adopt(struct __sk_buff *skb, struct ixp_frame *frame)
 	if (same && session->left && seq_diff(bpf_ntohl(frame->ixp.confirm), session->left_at) <= 0)
 		return drop(SHIM_DROP_LATE);
 
-	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);
+	struct bpf_sock_tuple key = socket_tuple(frame);
 	struct bpf_sock *sk = look_up(skb, &key);
 	enum found found = kind_of(sk, &rcv_nxt);
 

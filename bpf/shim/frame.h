@@ -33,7 +33,9 @@ struct ixp_frame {
 	__u8 flags;             /* of the segment, TCP_* */
 	__u8 waits;             /* how often it has waited for its four-tuple to be cleared */
 	__u8 header;            /* bytes of the segment's TCP header */
+	__u8 ipv6;              /* 1: IPv6, and the addresses below are valid */
 	__u32 payload;
+	struct in6_addr client, virtual_addr;
 };
 
 /*
@@ -51,11 +53,35 @@ static __always_inline int drop(__u32 counter)
 	return TC_ACT_SHOT;
 }
 
+static __always_inline int is_ipv6(const struct __sk_buff *skb)
+{
+	return skb->protocol == bpf_htons(ETH_P_IPV6);
+}
+
+/* Where the TCP header of a segment without IXP begins. */
+static __always_inline __u32 tcp_offset(const struct __sk_buff *skb)
+{
+	return is_ipv6(skb) ? TCP_OFFSET_6 : TCP_OFFSET;
+}
+
+static __always_inline int strip6(struct __sk_buff *skb)
+{
+	struct ipv6hdr *ip = (void *)(long)skb->data + IPV4_OFFSET;
+
+	if ((void *)(ip + 1) > (void *)(long)skb->data_end)
+		return -1;
+	ip->nexthdr = IPPROTO_TCP;
+	ip->payload_len = bpf_htons(bpf_ntohs(ip->payload_len) - IXP_LENGTH);
+	return 0;
+}
+
 /* Removes the IXP header, which leaves the segment that the client sent. Returns 0, or -1. */
 static __always_inline int strip(struct __sk_buff *skb)
 {
 	if (bpf_skb_adjust_room(skb, -IXP_LENGTH, BPF_ADJ_ROOM_NET, BPF_F_ADJ_ROOM_NO_CSUM_RESET))
 		return -1;
+	if (is_ipv6(skb))
+		return strip6(skb);
 
 	void *data = (void *)(long)skb->data;
 	struct iphdr *ip = data + IPV4_OFFSET;
@@ -83,7 +109,7 @@ static __always_inline int strip_and_pass(struct __sk_buff *skb, const struct ix
 	if (strip(skb))
 		return drop(SHIM_DROP_REWRITE);
 	if (session->translation.on &&
-	    translate(skb, &session->translation, TCP_OFFSET, frame->header, TO_SOCKET))
+	    translate(skb, &session->translation, tcp_offset(skb), frame->header, TO_SOCKET))
 		return drop(SHIM_DROP_REWRITE);
 	count(counter);
 	return TC_ACT_OK;
@@ -94,12 +120,21 @@ static __always_inline int strip_and_pass(struct __sk_buff *skb, const struct ix
  * becomes a bare segment for the socket of its four-tuple. That segment never leaves the machine.
  */
 static __always_inline int tell_and_wait(struct __sk_buff *skb, const struct ixp_frame *frame,
-                                         __u32 seq, __u32 ack, __u8 flags, __u16 window,
-                                         __u32 mark)
+                                         __u32 seq, __u32 ack, __u8 flags, __u16 window, __u32 mark)
 {
-	struct bare_packet packet;
+	union {
+		struct bare_packet ipv4;
+		struct bare_packet6 ipv6;
+	} packet = {};
+	__u32 bytes = sizeof(packet.ipv4);
 
-	fill_bare(&packet, &frame->tuple, seq, ack, flags, window);
+	if (frame->ipv6) {
+		fill_bare6(&packet.ipv6, &frame->client, &frame->virtual_addr, &frame->tuple, seq,
+		           ack, flags, window);
+		bytes = sizeof(packet.ipv6);
+	} else {
+		fill_bare(&packet.ipv4, &frame->tuple, seq, ack, flags, window);
+	}
 	skb->mark = mark;
 
 	long error = bpf_clone_redirect(skb, skb->ifindex, BPF_F_INGRESS);
@@ -107,8 +142,8 @@ static __always_inline int tell_and_wait(struct __sk_buff *skb, const struct ixp
 	skb->mark = 0;
 	if (error)
 		return drop(SHIM_DROP_CLONE);
-	if (bpf_skb_change_tail(skb, IPV4_OFFSET + sizeof(packet), 0) ||
-	    bpf_skb_store_bytes(skb, IPV4_OFFSET, &packet, sizeof(packet), BPF_F_RECOMPUTE_CSUM))
+	if (bpf_skb_change_tail(skb, IPV4_OFFSET + bytes, 0) ||
+	    bpf_skb_store_bytes(skb, IPV4_OFFSET, &packet, bytes, BPF_F_RECOMPUTE_CSUM))
 		return drop(SHIM_DROP_REWRITE);
 	return TC_ACT_OK;
 }

@@ -87,6 +87,8 @@ struct bpf_tcp_req_attrs {
 
 /* The smallest MSS that the kernel function accepts for IPv4 (TCP_MIN_MSS is smaller). */
 #define ADOPT_MIN_MSS 536
+/* The same for IPv6: the least MTU less the headers. */
+#define ADOPT_MIN_MSS_6 1220
 
 /*
  * Makes the stack build an established socket of `listener` from this segment, as if the segment

@@ -82,12 +82,15 @@ static __always_inline int answer_left(struct __sk_buff *skb, const struct sessi
 	struct {
 		__u8 pad[2]; /* aligns the packet */
 		struct ethhdr eth;
-		struct bare_packet packet;
-	} __attribute__((aligned(4))) frame;
-	const __u32 bytes = sizeof(frame) - sizeof(frame.pad);
+		union {
+			struct bare_packet ipv4;
+			struct bare_packet6 ipv6;
+		};
+	} __attribute__((aligned(4))) frame = {};
+	__u32 bytes = sizeof(frame.eth) + sizeof(frame.ipv4);
 	__u8 flags = tcp_flags(view->tcp);
 	__u32 expected = bpf_ntohl(view->tcp->ack_seq);
-	__u32 headers = TCP_FRAME_BYTES - TCP_BYTES + (__u32)view->tcp->doff * 4;
+	__u32 headers = view->offset + (__u32)view->tcp->doff * 4;
 	__u32 end = bpf_ntohl(view->tcp->seq) + skb->len - headers + 1;
 	int late =
 		session->left == LEFT_DONE && (int)(now_ms() - session->left_ms) > LEFT_PATIENCE_MS;
@@ -97,9 +100,19 @@ static __always_inline int answer_left(struct __sk_buff *skb, const struct sessi
 		return drop(SHIM_LEFT_DROPPED);
 	__builtin_memcpy(frame.eth.h_dest, view->eth->h_source, ETH_ALEN);
 	__builtin_memcpy(frame.eth.h_source, view->eth->h_source, ETH_ALEN);
-	frame.eth.h_proto = bpf_htons(ETH_P_IP);
-	fill_bare(&frame.packet, tuple, expected, late ? 0 : end, late ? TCP_RST : TCP_ACK,
-	          late ? 0 : WIDEST_WINDOW);
+	frame.eth.h_proto = view->eth->h_proto;
+
+	__u32 answer = late ? 0 : end;
+	__u8 answer_flags = late ? TCP_RST : TCP_ACK;
+	__u16 window = late ? 0 : WIDEST_WINDOW;
+
+	if (view->ipv6) {
+		fill_bare6(&frame.ipv6, &view->ip6->daddr, &view->ip6->saddr, tuple, expected,
+		           answer, answer_flags, window);
+		bytes = sizeof(frame.eth) + sizeof(frame.ipv6);
+	} else {
+		fill_bare(&frame.ipv4, tuple, expected, answer, answer_flags, window);
+	}
 	if (bpf_skb_change_tail(skb, bytes, 0) || bpf_skb_store_bytes(skb, 0, &frame.eth, bytes, 0))
 		return drop(SHIM_DROP_REWRITE);
 	skb->mark = 0;

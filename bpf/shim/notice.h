@@ -15,6 +15,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "alias.h"
 #include "maps.h"
 #include "packet.h"
 
@@ -29,6 +30,12 @@ static __always_inline int send_notice(struct __sk_buff *skb, const struct shim_
 {
 	struct notice_frame frame = {};
 
+	/* This also moves the place of an unfinished checksum to where IXCP has its hole. */
+	if (skb->protocol == bpf_htons(ETH_P_IPV6) &&
+	    bpf_skb_change_proto(skb, bpf_htons(ETH_P_IP), 0)) {
+		count(SHIM_DROP_REWRITE);
+		return TC_ACT_SHOT;
+	}
 	fill_notice(&frame, notice, config);
 	__builtin_memcpy(frame.eth.h_dest, mac, ETH_ALEN);
 	__builtin_memcpy(frame.eth.h_source, own_mac, ETH_ALEN);
@@ -74,16 +81,51 @@ static __always_inline int send_notice(struct __sk_buff *skb, const struct shim_
 }
 
 /* The four-tuple of the client's segments, from a segment to the client. */
-static __always_inline struct session_key reversed_tuple(const struct tcp_view *view)
+static __always_inline struct session_key reversed_tuple(const struct tcp_view *view,
+                                                         const struct shim_config *config)
 {
 	struct session_key tuple = {
-		.client = view->ip->daddr,
-		.virtual_addr = view->ip->saddr,
 		.client_port = view->tcp->dest,
 		.virtual_port = view->tcp->source,
 	};
 
+	if (!view->ipv6) {
+		tuple.client = view->ip->daddr;
+		tuple.virtual_addr = view->ip->saddr;
+	} else {
+		tuple.client = alias_of(&view->ip6->daddr, config->alias);
+		tuple.virtual_addr = alias_of(&view->ip6->saddr, config->alias);
+	}
 	return tuple;
+}
+
+/* The same from a segment of the client. */
+static __always_inline struct session_key tuple_of(const struct tcp_view *view,
+                                                   const struct shim_config *config)
+{
+	struct session_key tuple = {
+		.client_port = view->tcp->source,
+		.virtual_port = view->tcp->dest,
+	};
+
+	if (!view->ipv6) {
+		tuple.client = view->ip->saddr;
+		tuple.virtual_addr = view->ip->daddr;
+	} else {
+		tuple.client = alias_of(&view->ip6->saddr, config->alias);
+		tuple.virtual_addr = alias_of(&view->ip6->daddr, config->alias);
+	}
+	return tuple;
+}
+
+/* Parses a segment of either family. */
+static __always_inline int parse_segment(struct __sk_buff *skb, struct tcp_view *view)
+{
+	void *data = (void *)(long)skb->data;
+	void *data_end = (void *)(long)skb->data_end;
+
+	return skb->protocol == bpf_htons(ETH_P_IPV6) ? parse_tcp6(data, data_end, view)
+	                                              : parse_tcp(data, data_end, view);
 }
 
 /* Handles a copy at egress. Its mark says which notice it becomes. */
@@ -96,12 +138,12 @@ static __always_inline int become_notice(struct __sk_buff *skb)
 		count(SHIM_DROP_UNCONFIGURED);
 		return TC_ACT_SHOT;
 	}
-	if (parse_tcp((void *)(long)skb->data, (void *)(long)skb->data_end, &view) != PARSE_OK) {
+	if (parse_segment(skb, &view) != PARSE_OK) {
 		count(SHIM_DROP_NOTICE);
 		return TC_ACT_SHOT;
 	}
 
-	struct session_key tuple = reversed_tuple(&view);
+	struct session_key tuple = reversed_tuple(&view, config);
 	struct session *session = bpf_map_lookup_elem(&sessions, &tuple);
 
 	if (!session) {

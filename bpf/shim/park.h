@@ -39,7 +39,7 @@ static __always_inline int is_at_rest(struct bpf_sock *sk, __u32 received, __u32
 static __always_inline int look_at(struct __sk_buff *skb, const struct ixp_frame *frame,
                                    __u32 received, __u32 sent)
 {
-	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);
+	struct bpf_sock_tuple key = socket_tuple(frame);
 	struct bpf_sock *sk = look_up(skb, &key);
 	int outcome;
 
@@ -101,7 +101,7 @@ static __always_inline __u32 park_at_egress(struct __sk_buff *skb, struct sessio
 static __always_inline int wait_parked(struct __sk_buff *skb, const struct ixp_frame *frame,
                                        const struct parking *parking)
 {
-	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);
+	struct bpf_sock_tuple key = socket_tuple(frame);
 	struct bpf_sock *sk = look_up(skb, &key);
 	struct tcp_sock *tcp = NULL;
 	int outcome = REFUSE(ENDING);

@@ -53,7 +53,7 @@ HANDLER release(struct __sk_buff *skb, struct ixp_frame *frame)
 	if (!session || session->nonce != frame->ixp.session || session->left)
 		return drop(SHIM_DROP_NO_SESSION);
 
-	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);
+	struct bpf_sock_tuple key = socket_tuple(frame);
 	struct bpf_sock *sk = look_up(skb, &key);
 
 	if (!sk || sk->state == STATE_LISTEN) {

@@ -47,7 +47,7 @@ static __always_inline int read_syn_ack(struct __sk_buff *skb, __u32 bytes, stru
 	__u32 more = bytes - TCP_BYTES - 1;
 	__u32 at = 0;
 
-	if (bpf_skb_load_bytes(skb, TCP_OFFSET + TCP_SEQ, &header.seq, sizeof(header.seq)))
+	if (bpf_skb_load_bytes(skb, tcp_offset(skb) + TCP_SEQ, &header.seq, sizeof(header.seq)))
 		return -1;
 	answer->isn = bpf_ntohl(header.seq);
 	if (bytes <= (__u32)TCP_BYTES)
@@ -59,7 +59,7 @@ static __always_inline int read_syn_ack(struct __sk_buff *skb, __u32 bytes, stru
 	more &= 31;
 	if (more > SYN_ACK_MOST_OPTIONS - 1)
 		return -1;
-	if (bpf_skb_load_bytes(skb, TCP_OFFSET + TCP_BYTES, header.words, more + 1))
+	if (bpf_skb_load_bytes(skb, tcp_offset(skb) + TCP_BYTES, header.words, more + 1))
 		return -1;
 
 	if (bpf_ntohl(header.words[0]) >> 24 == OPTION_MSS)
@@ -120,8 +120,10 @@ static __always_inline int play(struct __sk_buff *skb, const struct ixp_frame *f
 {
 	struct session session = new_session(frame);
 	__u32 number = frame->ixp.service;
-	const struct shim_service *service = bpf_map_lookup_elem(&services, &number);
-	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);
+	/* The listener of a service has an IPv4 address, which no IPv6 session can have. */
+	const struct shim_service *service =
+		frame->ipv6 ? NULL : bpf_map_lookup_elem(&services, &number);
+	struct bpf_sock_tuple key = socket_tuple(frame);
 	struct bpf_sock *sk;
 
 	session.replay = REPLAY_SYN;
@@ -133,7 +135,7 @@ static __always_inline int play(struct __sk_buff *skb, const struct ixp_frame *f
 		key.ipv4.daddr = service->address;
 		key.ipv4.dport = service->port;
 	}
-	key.ipv4.sport = 0;
+	forget_client_port(&key, frame);
 	sk = look_up(skb, &key);
 	if (!sk)
 		return REFUSE(NO_LISTENER);
@@ -185,7 +187,7 @@ HANDLER replay(struct __sk_buff *skb, struct ixp_frame *frame)
 	if (same && session->left && seq_diff(confirm, session->left_at) <= 0)
 		return drop(SHIM_DROP_LATE);
 
-	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);
+	struct bpf_sock_tuple key = socket_tuple(frame);
 	struct bpf_sock *sk = look_up(skb, &key);
 	enum found found = kind_of(sk, &rcv_nxt);
 

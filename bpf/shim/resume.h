@@ -19,7 +19,8 @@ static __always_inline __u32 clock_floor(struct __sk_buff *skb, const struct ixp
 	__be32 options[3]; /* NOP, NOP, timestamps */
 
 	if (frame->header != USUAL_BYTES ||
-	    bpf_skb_load_bytes(skb, IXP_FRAME_BYTES, options, sizeof(options)) ||
+	    bpf_skb_load_bytes(skb, frame->ipv6 ? IXP_FRAME_BYTES_6 : IXP_FRAME_BYTES, options,
+	                       sizeof(options)) ||
 	    options[0] != bpf_htonl(USUAL_OPTIONS))
 		return floor;
 
@@ -94,7 +95,7 @@ HANDLER resume(struct __sk_buff *skb, struct ixp_frame *frame)
 		               ? drop(SHIM_DROP_LATE)
 		               : REFUSE(UNANSWERED);
 
-	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);
+	struct bpf_sock_tuple key = socket_tuple(frame);
 	struct bpf_sock *sk = look_up(skb, &key);
 	enum found found = kind_of(sk, &received);
 

@@ -41,7 +41,7 @@ HANDLER pass_segment(struct __sk_buff *skb, struct ixp_frame *frame)
 	if (session->left)
 		return drop(SHIM_DROP_LATE);
 
-	struct bpf_sock_tuple key = socket_tuple(&frame->tuple);
+	struct bpf_sock_tuple key = socket_tuple(frame);
 	struct bpf_sock *sk = look_up(skb, &key);
 	enum found found = kind_of(sk, &rcv_nxt);
 

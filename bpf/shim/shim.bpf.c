@@ -40,15 +40,77 @@ static __always_inline int pull(struct __sk_buff *skb, __u32 bytes)
 	               : 0;
 }
 
-static __always_inline int is_ipv4(struct __sk_buff *skb)
+/* Makes the headers of a TCP segment readable. Packet pointers become invalid. */
+static __always_inline void pull_segment(struct __sk_buff *skb)
 {
-	return skb->protocol == bpf_htons(ETH_P_IP) &&
+	pull(skb, is_ipv6(skb) ? TCP_FRAME_BYTES_6 : TCP_FRAME_BYTES);
+}
+
+static __always_inline int is_ip(struct __sk_buff *skb)
+{
+	return (skb->protocol == bpf_htons(ETH_P_IP) || is_ipv6(skb)) &&
 	       !of_another_vlan(skb->vlan_present, skb->vlan_tci);
 }
 
 static __always_inline int protocol_of(struct __sk_buff *skb)
 {
-	return parse_protocol((void *)(long)skb->data, (void *)(long)skb->data_end);
+	const void *data = (void *)(long)skb->data;
+	const void *data_end = (void *)(long)skb->data_end;
+	const struct ipv6hdr *ip = data + IPV4_OFFSET;
+
+	if (!is_ipv6(skb))
+		return parse_protocol(data, data_end);
+	return (const void *)(ip + 1) > data_end ? -1 : ip->nexthdr;
+}
+
+/* The part of a frame that follows its IP header. */
+static __always_inline void take_segment(struct ixp_frame *frame, const struct ethhdr *eth,
+                                         const struct tcphdr *tcp, __u32 payload)
+{
+	frame->tuple.client_port = tcp->source;
+	frame->tuple.virtual_port = tcp->dest;
+	frame->seq = tcp->seq;
+	frame->ack = tcp->ack_seq;
+	frame->flags = tcp_flags(tcp);
+	frame->payload = payload;
+	frame->header = tcp->doff * 4;
+	__builtin_memcpy(frame->own_mac, eth->h_dest, ETH_ALEN);
+	__builtin_memcpy(frame->mac, eth->h_source, ETH_ALEN);
+}
+
+static __always_inline int is_known_balancer(const struct ixp_frame *frame)
+{
+	__be32 balancer = frame->ixp.balancer;
+
+	return bpf_map_lookup_elem(&balancers, &balancer) != NULL;
+}
+
+/* As `verify`, for IPv6. */
+static __noinline int verify6(struct __sk_buff *skb, const struct shim_config *config,
+                              struct ixp_frame *frame)
+{
+	struct ixp_view6 view;
+
+	pull(skb, IXP_FRAME_BYTES_6);
+
+	int error =
+		parse_ixp6((void *)(long)skb->data, (void *)(long)skb->data_end, skb->len, &view);
+
+	if (error != PARSE_OK)
+		return error;
+	__builtin_memcpy(&frame->ixp, view.ixp, IXP_LENGTH);
+	frame->ipv6 = 1;
+	frame->client = view.ip->saddr;
+	frame->virtual_addr = view.ip->daddr;
+	frame->tuple.client = alias_of(&frame->client, config->alias);
+	frame->tuple.virtual_addr = alias_of(&frame->virtual_addr, config->alias);
+	take_segment(frame, view.eth, view.tcp, view.payload);
+	if (!is_known_balancer(frame))
+		return SHIM_DROP_UNKNOWN_BALANCER;
+	if (ixp_tag6(config->key, &frame->client, &frame->virtual_addr, &frame->tuple, frame->seq,
+	             frame->ack, &frame->ixp) != frame->ixp.tag)
+		return SHIM_DROP_TAG;
+	return PARSE_OK;
 }
 
 /*
@@ -72,19 +134,8 @@ static __noinline int verify(struct __sk_buff *skb, const struct shim_config *co
 	__builtin_memcpy(&frame->ixp, view.ixp, IXP_LENGTH);
 	frame->tuple.client = view.ip->saddr;
 	frame->tuple.virtual_addr = view.ip->daddr;
-	frame->tuple.client_port = view.tcp->source;
-	frame->tuple.virtual_port = view.tcp->dest;
-	frame->seq = view.tcp->seq;
-	frame->ack = view.tcp->ack_seq;
-	frame->flags = tcp_flags(view.tcp);
-	frame->payload = view.payload;
-	frame->header = view.tcp->doff * 4;
-	__builtin_memcpy(frame->own_mac, view.eth->h_dest, ETH_ALEN);
-	__builtin_memcpy(frame->mac, view.eth->h_source, ETH_ALEN);
-
-	__be32 balancer = frame->ixp.balancer;
-
-	if (!bpf_map_lookup_elem(&balancers, &balancer))
+	take_segment(frame, view.eth, view.tcp, view.payload);
+	if (!is_known_balancer(frame))
 		return SHIM_DROP_UNKNOWN_BALANCER;
 	if (ixp_tag(config->key, &frame->tuple, frame->seq, frame->ack, &frame->ixp) !=
 	    frame->ixp.tag)
@@ -99,16 +150,16 @@ static __noinline int receive_plain(struct __sk_buff *skb)
 
 	if (!is_watching())
 		return TC_ACT_OK;
-	pull(skb, TCP_FRAME_BYTES);
-	if (parse_tcp((void *)(long)skb->data, (void *)(long)skb->data_end, &view) != PARSE_OK)
+	pull_segment(skb);
+	if (parse_segment(skb, &view) != PARSE_OK)
 		return TC_ACT_OK;
 
-	struct session_key tuple = {
-		.client = view.ip->saddr,
-		.virtual_addr = view.ip->daddr,
-		.client_port = view.tcp->source,
-		.virtual_port = view.tcp->dest,
-	};
+	const struct shim_config *config = get_config();
+
+	if (!config)
+		return TC_ACT_OK;
+
+	struct session_key tuple = tuple_of(&view, config);
 	struct session *session = bpf_map_lookup_elem(&sessions, &tuple);
 
 	if (!session)
@@ -117,14 +168,16 @@ static __noinline int receive_plain(struct __sk_buff *skb)
 	__u32 header = view.tcp->doff * 4;
 
 	if (session->parking.tell) {
-		__u32 bytes = bpf_ntohs(view.ip->tot_len) - IPV4_BYTES - header;
+		__u32 bytes = (view.ipv6 ? bpf_ntohs(view.ip6->payload_len)
+		                         : bpf_ntohs(view.ip->tot_len) - IPV4_BYTES) -
+		              header;
 
 		note_payload(session, bpf_ntohl(view.tcp->seq), bytes,
 		             !!(tcp_flags(view.tcp) & TCP_FIN), 0);
 	}
 	if (!session->translation.on)
 		return TC_ACT_OK;
-	if (translate(skb, &session->translation, TCP_OFFSET, header, TO_SOCKET))
+	if (translate(skb, &session->translation, tcp_offset(skb), header, TO_SOCKET))
 		return drop(SHIM_DROP_REWRITE);
 	return TC_ACT_OK;
 }
@@ -134,13 +187,13 @@ int shim_ingress(struct __sk_buff *skb)
 {
 	struct ixp_frame frame = {};
 
-	if (!is_ipv4(skb))
+	if (!is_ip(skb))
 		return TC_ACT_OK;
 	if (skb->mark == BATON_MARK_RETRY || skb->mark == BATON_MARK_AGAIN) {
 		frame.waits = skb->mark - BATON_MARK_RETRY + 1;
 		skb->mark = 0;
 	}
-	pull(skb, IPV4_OFFSET + IPV4_BYTES);
+	pull(skb, IPV4_OFFSET + (is_ipv6(skb) ? IPV6_BYTES : IPV4_BYTES));
 
 	int protocol = protocol_of(skb);
 
@@ -154,7 +207,7 @@ int shim_ingress(struct __sk_buff *skb)
 	if (!config)
 		return drop(SHIM_DROP_UNCONFIGURED);
 
-	int error = verify(skb, config, &frame);
+	int error = is_ipv6(skb) ? verify6(skb, config, &frame) : verify(skb, config, &frame);
 
 	if (error != PARSE_OK)
 		return drop(error);
@@ -210,22 +263,27 @@ int shim_egress(struct __sk_buff *skb)
 	__u32 mark = skb->mark;
 	struct tcp_view view;
 
-	if (!is_ipv4(skb))
+	if (!is_ip(skb))
 		return TC_ACT_OK;
-	pull(skb, TCP_FRAME_BYTES);
+	pull_segment(skb);
 	if ((mark & ~0xffU) == BATON_MARK_NOTICE)
 		return become_notice(skb);
-	if (parse_tcp((void *)(long)skb->data, (void *)(long)skb->data_end, &view) != PARSE_OK)
+	if (parse_segment(skb, &view) != PARSE_OK)
 		return TC_ACT_OK;
 
-	struct session_key tuple = reversed_tuple(&view);
+	const struct shim_config *config = get_config();
+
+	if (!config)
+		return TC_ACT_OK;
+
+	struct session_key tuple = reversed_tuple(&view, config);
 	struct session *session = bpf_map_lookup_elem(&sessions, &tuple);
 
 	if (!session)
 		return TC_ACT_OK;
 
 	__u32 header = view.tcp->doff * 4;
-	__u32 headers = TCP_OFFSET + header;
+	__u32 headers = view.offset + header;
 	__u8 flags = tcp_flags(view.tcp);
 	__u32 about = 0;
 
@@ -244,11 +302,10 @@ int shim_egress(struct __sk_buff *skb)
 	}
 #endif
 	if (session->translation.on) {
-		if (translate(skb, &session->translation, TCP_OFFSET, header, TO_CLIENT))
+		if (translate(skb, &session->translation, tcp_offset(skb), header, TO_CLIENT))
 			return drop(SHIM_DROP_REWRITE);
-		pull(skb, TCP_FRAME_BYTES);
-		if (parse_tcp((void *)(long)skb->data, (void *)(long)skb->data_end, &view) !=
-		    PARSE_OK)
+		pull_segment(skb);
+		if (parse_segment(skb, &view) != PARSE_OK)
 			return drop(SHIM_DROP_REWRITE);
 	}
 	if (IS_HELD(about)) {

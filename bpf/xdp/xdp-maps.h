@@ -33,6 +33,23 @@ struct {
 	__type(value, struct session_record);
 } sessions SEC(".maps");
 
+/*
+ * Which IPv6 address has the client of the session in this slot? The record has the alias. Words in
+ * host byte order. The engine writes it, and the loader sets the size: one element if no virtual
+ * server has an IPv6 address.
+ */
+struct session_address {
+	__u32 word[4];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct session_address);
+} session_addresses SEC(".maps");
+
 /* In which slot is the session with this hash? */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -325,7 +325,7 @@ static __noinline int forward_through_stack(struct xdp_md *ctx, const struct xdp
 /* Sends a segment to the session's node. Only the MAC addresses change. */
 static __always_inline int forward(struct xdp_md *ctx, const struct xdp_control *us,
                                    struct session_record *record, const struct segment *segment,
-                                   __u32 worker)
+                                   __u32 worker, int unfinished)
 {
 	const struct xdp_node *node = node_of(record);
 
@@ -333,7 +333,7 @@ static __always_inline int forward(struct xdp_md *ctx, const struct xdp_control 
 		count(XDP_DROP_UNRESOLVED);
 		return XDP_DROP;
 	}
-	if (is_unfinished(segment)) {
+	if (unfinished) {
 		if (!forward_through_stack(ctx, node))
 			return to_engine(ctx, us, worker, XDP_TO_ENGINE_CHECKSUM);
 		count(XDP_FORWARDED);

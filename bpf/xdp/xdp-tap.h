@@ -93,6 +93,44 @@ static __always_inline int is_for_baton(const struct iphdr *ip, const void *data
 	return find_forward(ip->daddr, ip->protocol, BE16(ports->destination)) != NO_SERVER;
 }
 
+/* The same for IPv6. */
+static __always_inline int is_for_baton6(const struct ipv6hdr *ip, const void *data_end)
+{
+	const struct ports *ports = (const void *)(ip + 1);
+	const __be32 *alias = bpf_map_lookup_elem(&ipv6_aliases, &ip->daddr);
+
+	if (!alias)
+		return 0;
+	if (ip->nexthdr != IPPROTO_TCP)
+		return ip->nexthdr == IPPROTO_ICMPV6 || is_extension(ip->nexthdr);
+	if ((const void *)(ports + 1) > data_end)
+		return 1;
+
+	struct guard_server server = {
+		.address = *alias,
+		.port = ports->destination,
+		.family = FAMILY_IPV6,
+	};
+
+	return bpf_map_lookup_elem(&virtual_servers, &server) != NULL;
+}
+
+/*
+ * Does the capture want this packet, which stands behind the Ethernet header? A client can only be
+ * named by an IPv4 address.
+ */
+static __always_inline int is_wanted(const struct tap_config *want, const struct iphdr *ip,
+                                     const void *data_end, __u32 kind)
+{
+	const struct ipv6hdr *ip6 = (const void *)ip;
+
+	if (ip->version == 4)
+		return is_of_client(want, ip, data_end) &&
+		       (kind != TAP_RECEIVED || is_for_baton(ip, data_end));
+	return ip->version == 6 && !want->client && (const void *)(ip6 + 1) <= data_end &&
+	       (kind != TAP_RECEIVED || is_for_baton6(ip6, data_end));
+}
+
 /* Does the lease of the capture still run? If not, this ends the capture. */
 static __always_inline int is_tapped(struct xdp_control *us)
 {
@@ -126,8 +164,7 @@ __noinline int tap_frame(struct xdp_md *ctx, __u32 kind)
 		if ((const void *)(ip + 1) > data_end)
 			return 0;
 	}
-	if (ip->version != 4 || !is_of_client(want, ip, data_end) ||
-	    (kind == TAP_RECEIVED && !is_for_baton(ip, data_end)))
+	if (!is_wanted(want, ip, data_end, kind))
 		return 0;
 
 	__u32 length = ctx->data_end - ctx->data;

@@ -19,9 +19,10 @@
 
 #include "xdp-closing.h"
 #include "xdp-forward.h"
-#include "xdp-heads.h"
+#include "xdp-ipv6.h"
 #include "xdp-maps.h"
 #include "xdp-notice.h"
+#include "xdp-segment.h"
 #include "xdp-session.h"
 #include "xdp-syn.h"
 #include "xdp-tap.h"
@@ -145,75 +146,15 @@ static __noinline int receive_ixcp(struct xdp_md *ctx, const struct xdp_control 
 	if (ip->ihl == 5 && (void *)(ixcp + 1) <= data_end && ixcp->type != IXCP_REPORT) {
 		__u32 server = find_server(us, ixcp->virtual_addr, ixcp->virtual_port);
 
+		/* A notice does not tell the family of its numbers. */
+		if (server == NO_SERVER && us->ipv6)
+			server = find_server6(ixcp->virtual_addr, ixcp->virtual_port);
 		if (server != NO_SERVER) {
 			place_of(us, BE32(ixcp->client), BE16(ixcp->client_port), server, &place);
 			return receive_notice(ctx, us, &place);
 		}
 	}
 	return to_engine(ctx, us, place.worker, XDP_TO_ENGINE_IXCP);
-}
-
-/* Handles a segment of a session that has an action. */
-static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_control *us,
-                                           struct session_record *record, __u8 action,
-                                           const struct segment *segment, const struct place *place)
-{
-	__u32 worker = place->worker;
-	__u8 control_flags = segment->flags & (TCP_SYN | TCP_FIN | TCP_RST);
-	int engine_absent = 0;
-
-	int answered = action & ACTION_ANSWERED && acknowledges_answer(record, segment);
-
-	if (control_flags == TCP_FIN && (action & ACTION_FORWARD || answered) &&
-	    report_fin(ctx, record, worker)) {
-		record->last_seen = tick_ms();
-		record->packets++;
-		count(XDP_FIN_FORWARDED);
-		return forward(ctx, us, record, segment, worker);
-	}
-	if (control_flags == TCP_SYN && !(segment->flags & TCP_ACK) &&
-	    record->state == SESSION_LINGERING && segment->seq != record->client_isn &&
-	    !us->half_open[worker & (MAX_WORKERS - 1)])
-		return receive_syn(ctx, us, place, record);
-	if (control_flags) {
-		__u32 why = control_flags & TCP_SYN   ? XDP_TO_ENGINE_SYN
-		            : control_flags & TCP_FIN ? XDP_TO_ENGINE_FIN
-		                                      : XDP_TO_ENGINE_RST;
-		int verdict = to_engine(ctx, us, worker, why);
-
-		if (verdict != XDP_DROP || !(action & ACTION_FORWARD) ||
-		    (control_flags != TCP_FIN && control_flags != TCP_RST))
-			return verdict;
-		engine_absent = 1;
-	} else if (answered) {
-		/* The client's acknowledgement shows that the node owns the session. */
-	} else if (action & ACTION_WRAP) {
-		int verdict = wrap(ctx, us, record);
-
-		return verdict == XDP_PASS ? to_engine(ctx, us, worker, XDP_TO_ENGINE_STATE)
-		                           : verdict;
-	} else if (!(action & ACTION_FORWARD)) {
-		return to_engine(ctx, us, worker, XDP_TO_ENGINE_STATE);
-	}
-	if (!engine_absent && action & ACTION_PAYLOAD_UP && segment->payload > 0 &&
-	    seq_diff(segment->seq + segment->payload, record->handed_to) > 0 &&
-	    !(action & ACTION_HEADS && take_head(ctx, record, segment, place))) {
-		int verdict = to_engine(ctx, us, worker, XDP_PAYLOAD_UP);
-
-		if (verdict != XDP_DROP)
-			return verdict;
-		engine_absent = 1;
-	}
-
-	/* An RST must not keep the session alive that it ends. */
-	if (control_flags != TCP_RST)
-		record->last_seen = tick_ms();
-	record->packets++;
-	if (follow(record, segment))
-		record->flags |= SESSION_CLIENT_FIN;
-	if (engine_absent)
-		count(XDP_FORWARDED_ALONE);
-	return forward(ctx, us, record, segment, worker);
 }
 
 static __always_inline int receive_tcp(struct xdp_md *ctx, struct xdp_control *us)
@@ -241,7 +182,7 @@ static __always_inline int receive_tcp(struct xdp_md *ctx, struct xdp_control *u
 		if (action == ACTION_CLOSING)
 			return receive_closing(ctx, us, record, place.worker);
 		if (action)
-			return receive_session(ctx, us, record, action, &segment, &place);
+			return receive_session(ctx, us, record, action, &segment, &place, 0);
 		if (!acks_up && (record->state == SESSION_LINGERING ? absorb_early(ctx, us)
 		                                                    : absorb(ctx, record)))
 			return XDP_DROP;
@@ -278,7 +219,8 @@ static __always_inline int receive(struct xdp_md *ctx, struct xdp_control *us)
 		if (!untag(ctx))
 			return XDP_PASS;
 	} else if (eth->h_proto != BE16(ETH_P_IP)) {
-		return XDP_PASS;
+		return eth->h_proto == BE16(ETH_P_IPV6) && us->ipv6 ? receive_ipv6(ctx, us)
+		                                                    : XDP_PASS;
 	}
 
 	struct iphdr *ip = (void *)(long)ctx->data + IPV4_OFFSET;

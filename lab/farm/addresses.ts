@@ -2,6 +2,8 @@
 import type { Wired } from './network.js';
 
 export const VIRTUAL_ADDRESS = '10.99.0.100';
+/** Of farms with `ipv6`. */
+export const VIRTUAL_ADDRESS_6 = 'fd99::100';
 export const BALANCER_ADDRESS = '10.99.0.2';
 /** The balancer's address in the network of the nodes, when the nodes have one. */
 export const NODE_SIDE_ADDRESS = '10.98.0.2';
@@ -28,12 +30,14 @@ export interface Layout {
   nodeNetwork?: boolean;
   /** The clients have a network of their own, behind a router. Default: one network for all. */
   clientNetwork?: boolean;
+  /** Every machine also has an IPv6 address: fd99::N where its IPv4 address is 10.99.0.N. */
+  ipv6?: boolean;
 }
 
 /** Names and addresses every machine of a farm. Throws when the layout asks for three networks. */
 export function planMachines(tag: string, layout: Layout): Wired[] {
   const machines: Wired[] = [];
-  const { nodeNetwork = false, clientNetwork = false } = layout;
+  const { nodeNetwork = false, clientNetwork = false, ipv6 = false } = layout;
   if (nodeNetwork && clientNetwork) throw new Error('a farm has at most two networks');
   const mac = (network: number, last: number): string =>
     `02:00:0a:${network.toString(16)}:00:${last.toString(16).padStart(2, '0')}`;
@@ -45,6 +49,7 @@ export function planMachines(tag: string, layout: Layout): Wired[] {
       name,
       namespace: `${tag}-${name}`,
       address: `10.${network}.0.${last}`,
+      address6: ipv6 ? `fd${network}::${last}` : undefined,
       mac: mac(network, last),
       bridge: legs === 'far' ? 'br1' : 'br0',
       eth1: legs === 'both' ? { address: `10.98.0.${last}`, mac: mac(98, last) } : undefined,

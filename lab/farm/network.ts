@@ -25,6 +25,8 @@ export interface Wired {
   namespace: string;
   /** Address of eth0. */
   address: string;
+  /** IPv6 address of eth0; undefined: IPv6 is off. */
+  address6: string | undefined;
   mac: string;
   /** The bridge that eth0 is connected to. */
   bridge: 'br0' | 'br1';
@@ -70,6 +72,7 @@ export async function wire(switchNamespace: string, hosts: readonly Wired[]): Pr
         [
           'link set lo up',
           `addr add ${host.address}/24 dev eth0`,
+          ...(host.address6 === undefined ? [] : [`addr add ${host.address6}/64 dev eth0 nodad`]),
           'link set eth0 up',
           ...(host.eth1 === undefined
             ? []
@@ -88,10 +91,14 @@ export async function wire(switchNamespace: string, hosts: readonly Wired[]): Pr
         }),
       ),
   );
+  const withIpv6 = new Set(hosts.flatMap((host) => (host.address6 ? [host.namespace] : [])));
   await Promise.all(
-    names.map((name) =>
-      run('nsenter', [`--net=/run/netns/${name}`, '--', 'sh', '-c', QUIET], { allowFailure: true }),
-    ),
+    names.map((name) => {
+      const script = withIpv6.has(name) ? NO_NETFILTER : QUIET;
+      return run('nsenter', [`--net=/run/netns/${name}`, '--', 'sh', '-c', script], {
+        allowFailure: true,
+      });
+    }),
   );
 }
 
@@ -116,13 +123,14 @@ export async function offloadAt(
 }
 
 /**
- * IPv6 is off: its neighbour discovery would be among the packets that tests count. The bridge does
- * not call netfilter, which checks IPv4 headers, as no switch does: malformed packets would not
- * reach the machine that a test sends them to.
+ * IPv6 is off unless a test asks for it: its neighbour discovery would be among the packets that
+ * tests count. The bridge does not call netfilter, which checks IPv4 headers, as no switch does:
+ * malformed packets would not reach the machine that a test sends them to.
  */
-const QUIET = `
-for i in all default eth0 eth1 br0 br1; do echo 1 > /proc/sys/net/ipv6/conf/$i/disable_ipv6; done 2>/dev/null
+const NO_NETFILTER = `
 for t in ip ip6 arp; do echo 0 > /proc/sys/net/bridge/bridge-nf-call-"$t"tables; done 2>/dev/null`;
+const QUIET = `
+for i in all default eth0 eth1 br0 br1; do echo 1 > /proc/sys/net/ipv6/conf/$i/disable_ipv6; done 2>/dev/null${NO_NETFILTER}`;
 
 /** No route leads back to a virtual address, so the reverse-path filter would drop its packets. */
 const ROUTE = `

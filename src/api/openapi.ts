@@ -52,8 +52,8 @@ const COMPONENTS: Readonly<Record<string, TSchema>> = {
 };
 
 /** Formats of our own that others know by another name. They do not know the rest. */
-const FORMATS: Readonly<Record<string, string>> = { 'ipv4-unicast': 'ipv4', 'ipv4-host': 'ipv4' };
-const OUR_FORMATS: readonly unknown[] = ['duration', 'listener'];
+const FORMATS: Readonly<Record<string, string>> = { 'ipv4-unicast': 'ipv4' };
+const OUR_FORMATS: readonly unknown[] = ['duration', 'listener', 'ip-unicast', 'ip-host'];
 
 const ERRORS: Readonly<Record<number, string>> = {
   400: 'The request is not valid',

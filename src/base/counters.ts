@@ -4,6 +4,7 @@
  * count that can be reached.
  */
 import { type CounterInfo, counter } from './counter-info.js';
+import { IPV6_COUNTERS } from './ipv6-counters.js';
 import { MOVE_COUNTERS } from './move-counters.js';
 
 /** The engine's counters by name. Their order is their index in `Counters.values`. */
@@ -286,6 +287,7 @@ export const COUNTERS = {
     'packets',
     'IPv4 fragments for a virtual address, dropped because fragments have no ports. Look for a path MTU problem at the clients.',
   ),
+  ...IPV6_COUNTERS,
   drop_malformed_tcp: counter(
     'segments',
     'Segments dropped because their TCP header has wrong lengths, wrong options, or contradictory flags. Scanners send such segments.',

@@ -9,6 +9,7 @@ import { loadBalancerConfig } from '../config/load.js';
 import { native } from '../host/native.js';
 import { OutputFile } from '../host/output-file.js';
 import { requirePrivileges } from '../host/privilege.js';
+import { ipv4Number } from '../wire/address.js';
 import { capture, summary } from './capture.js';
 import { KernelTap } from './kernel-tap.js';
 
@@ -38,7 +39,7 @@ export async function runCapture(given: CaptureArguments): Promise<number> {
           controlSocket: config.controlSocket,
           wish: {
             snapLength: given.snaplen,
-            client: given.client?.address,
+            client: given.client === undefined ? undefined : ipv4Number(given.client.address),
             clientPort: given.client?.port,
           },
           count: given.count,

@@ -61,7 +61,8 @@ export function formatListener(
   ports: readonly PortRange[],
   transport: string,
 ): string {
-  return `${address}:${formatPorts(ports)}${transport === 'tcp' ? '' : `/${transport}`}`;
+  const host = address.includes(':') ? `[${address}]` : address;
+  return `${host}:${formatPorts(ports)}${transport === 'tcp' ? '' : `/${transport}`}`;
 }
 
 /** "80", "80,8080,9000-9100" or "any". */

@@ -2,12 +2,13 @@
  * The rules of virtual servers: which keys go together, and that no two get the same packets. They
  * skip values of a wrong type, since the schema has reported those.
  */
+import { isIPv6 } from 'node:net';
 import { quoted } from '../base/text.js';
 import { MOST_FORWARD_RANGES } from '../engine/forward/layout.js';
 import { commonPort, formatPorts, type PortForms, type PortRange, parsePorts } from './ports.js';
 import { checkHolders, type Entry, Uses } from './rules-parts.js';
 import { EXPECTED_PORTS, SERVER_DEFAULTS, VirtualServer } from './schema-objects.js';
-import { EXPECTED_ADDRESS } from './schema-parts.js';
+import { EXPECTED_VIRTUAL } from './schema-parts.js';
 import type { KeyPath, Source } from './source.js';
 import { isLoopbackText } from './values.js';
 import { portsOf } from './virtual-server.js';
@@ -111,8 +112,10 @@ export function checkServers(
     names.claim(entry.name, [...at, 'name'], 'the name of a virtual server');
     if (!replayed && typeof entry.address === 'string' && isLoopbackText(entry.address)) {
       const what = `is ${quoted(entry.address)}, a loopback address`;
-      source.wrong([...at, 'address'], `${what}, expected ${EXPECTED_ADDRESS}`);
+      source.wrong([...at, 'address'], `${what}, expected ${EXPECTED_VIRTUAL}`);
     }
+    if (typeof entry.address === 'string' && isIPv6(entry.address))
+      checkIpv6(source, entry, at, replayed);
     // Virtual servers may share an address, so it is claimed once.
     if (!seen.has(entry.address))
       virtual.claim(entry.address, [...at, 'address'], 'a virtual address');
@@ -255,4 +258,21 @@ function checkNodes(
   const isTcp = entry.mode === 'forward' || entry.protocol === 'tcp';
   if (entry.nodes !== undefined) checkHolders(source, entry.nodes, [...at, 'nodes'], known, used);
   else if (isTcp) for (const name of known) used.add(name);
+}
+
+/** What a virtual server with an IPv6 address cannot have. */
+function checkIpv6(
+  source: Source,
+  entry: Record<string, unknown>,
+  at: KeyPath,
+  replayed: boolean,
+): void {
+  const what = `is ${quoted(String(entry.address))}, an IPv6 address`;
+  if (entry.mode === 'forward') {
+    const expected = 'expected an IPv4 address, or mode: handoff';
+    source.wrong([...at, 'address'], `${what}, but mode is forward, ${expected}`);
+  } else if (replayed) {
+    const expected = 'expected an IPv4 address';
+    source.wrong([...at, 'address'], `${what}, which a replay cannot read, ${expected}`);
+  }
 }

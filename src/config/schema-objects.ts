@@ -11,7 +11,7 @@ import {
   closed,
   count,
   duration,
-  EXPECTED_ADDRESS,
+  EXPECTED_VIRTUAL,
   name,
   whereItApplies,
 } from './schema-parts.js';
@@ -82,10 +82,10 @@ export const VirtualServer = Type.Object(
     name: name('The name of the virtual server in tables and messages.'),
     // In a replay a virtual server may have a loopback address. Elsewhere rules.ts refuses it.
     address: Type.String({
-      format: 'ipv4-host',
+      format: 'ip-host',
       description:
         'The virtual address. Baton adds it to the interface, and removes it when it stops.',
-      expected: EXPECTED_ADDRESS,
+      expected: EXPECTED_VIRTUAL,
     }),
     port: Type.Optional(
       Type.Integer({

@@ -44,6 +44,13 @@ export function address(description: string) {
   return Type.String({ format: 'ipv4-unicast', description, expected: EXPECTED_ADDRESS });
 }
 
+/** Describes a virtual address in error messages. */
+export const EXPECTED_VIRTUAL = 'an IP address such as 10.99.0.100 or fd99::100';
+
+export function virtualAddress(description: string) {
+  return Type.String({ format: 'ip-unicast', description, expected: EXPECTED_VIRTUAL });
+}
+
 export function name(description: string) {
   return Type.String({
     pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$',

@@ -20,6 +20,7 @@ import {
   filePath,
   interfaceName,
   listener,
+  virtualAddress,
 } from './schema-parts.js';
 
 /** The values of the key `datapath`. */
@@ -260,12 +261,12 @@ export const NodeFile = Type.Object(
     keyFile: filePath(
       'File with the key that balancer and nodes share: 32 hex digits, readable by its owner only. A relative path starts at the directory of the config file.',
     ),
-    virtualAddresses: Type.Array(address('A virtual address.'), {
+    virtualAddresses: Type.Array(virtualAddress('A virtual address.'), {
       minItems: 1,
       maxItems: MOST_ADDRESSES,
       description:
         'The virtual addresses from which the web server of this node answers. Baton adds them to lo.',
-      expected: `a list of 1 to ${MOST_ADDRESSES} IPv4 addresses`,
+      expected: `a list of 1 to ${MOST_ADDRESSES} IP addresses`,
     }),
     balancers: Type.Array(address('A balancer.'), {
       minItems: 1,

@@ -6,7 +6,7 @@ import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { quoted } from '../base/text.js';
 import { taughtSchemas } from './formats.js';
 import type { KeyPath, Source } from './source.js';
-import { nearest, whyNotUnicast } from './values.js';
+import { nearest, whyNotHost, whyNotUnicast, whyNotVirtual } from './values.js';
 
 /** The parts of a schema that this module reads. */
 interface Described {
@@ -87,11 +87,18 @@ function report(error: ErrorObject, root: Described, data: unknown, source: Sour
   }
 }
 
+/** By format, why a text does not have it. */
+const WHY_NOT: Readonly<Record<string, (text: string) => string | undefined>> = {
+  'ipv4-unicast': whyNotUnicast,
+  'ip-unicast': whyNotVirtual,
+  'ip-host': whyNotHost,
+};
+
 /** The value in words: "is 7", "is a list of 2", "is \"::1\", an IPv6 address ...". */
 function whatIs(error: ErrorObject): string {
   const value: unknown = error.data;
-  const isAddress = error.schema === 'ipv4-unicast' || error.schema === 'ipv4-host';
-  const why = isAddress ? whyNotUnicast(String(value)) : undefined;
+  const whyNot = WHY_NOT[String(error.schema)];
+  const why = whyNot?.(String(value));
   return `is ${shown(value)}${why === undefined ? '' : `, ${why}`}`;
 }
 

@@ -1,6 +1,17 @@
 /** Parses config values: durations, addresses, listeners. */
 import { isIPv6 } from 'node:net';
-import { type Endpoint, isLoopback, MOST_PORT, parseAddress } from '../wire/address.js';
+import {
+  type Address6,
+  type Endpoint,
+  formatAddress,
+  isAddress6,
+  isLoopback,
+  MOST_PORT,
+  parseAddress,
+  parseAddress4,
+  requireAddress,
+  sameNetwork,
+} from '../wire/address.js';
 
 const UNIT_MS: Readonly<Record<string, number>> = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000 };
 const LONGEST_MS = 24 * 3_600_000;
@@ -23,27 +34,52 @@ export function formatConfigDuration(ms: number): string {
   return `${ms / size}${unit}`;
 }
 
-/** Why a text is not the address of a machine on a link. Undefined: it is one. */
+/** Why a text is not the IPv4 address of a machine on a link. Undefined: it is one. */
 export function whyNotUnicast(text: string): string | undefined {
+  if (isIPv6(text)) return 'an IPv6 address, which only virtual servers can have';
+  if (parseAddress4(text) === undefined) return 'not an IPv4 address';
+  return whyNotVirtual(text);
+}
+
+/** Why a text is not the address of a machine on a link, of either family. */
+export function whyNotVirtual(text: string): string | undefined {
   return whyNotHost(text) ?? (isLoopbackText(text) ? 'a loopback address' : undefined);
 }
 
-/** Whether a text is an IPv4 address that no frame on a link ever has. */
+/** Whether a text is an address that no frame on a link ever has. */
 export function isLoopbackText(text: string): boolean {
   const address = parseAddress(text);
   return address !== undefined && isLoopback(address);
 }
 
-/** Like `whyNotUnicast`, but accepts loopback addresses: captures of `lo` have no others. */
+/** Like `whyNotVirtual`, but accepts loopback addresses: captures of `lo` have no others. */
 export function whyNotHost(text: string): string | undefined {
-  if (isIPv6(text)) return 'an IPv6 address, but Baton supports only IPv4';
   const address = parseAddress(text);
-  if (address === undefined) return 'not an IPv4 address';
+  if (address === undefined) return 'not an IP address';
+  if (isAddress6(address)) return whyNotHost6(address, text);
   const first = address >>> 24;
   if (first === 0) return 'an address that no machine can have';
   if (first >= 224 && first < 240) return 'a multicast address';
   if (first >= 240) return 'a reserved or broadcast address';
   return undefined;
+}
+
+/**
+ * Kinds of addresses of RFC 4291 section 2.4 that are not addresses of one machine on a network.
+ */
+const NOT_UNICAST_6 = [
+  { network: '::', prefix: 128, what: 'an address that no machine can have' },
+  { network: '::ffff:0:0', prefix: 96, what: 'an IPv4 address in the form of IPv6' },
+  { network: 'ff00::', prefix: 8, what: 'a multicast address' },
+  { network: 'fe80::', prefix: 10, what: 'a link-local address, which is not unique' },
+].map(({ network, ...rest }) => ({ network: requireAddress(network), ...rest }));
+
+function whyNotHost6(address: Address6, text: string): string | undefined {
+  const kind = NOT_UNICAST_6.find(({ network, prefix }) => sameNetwork(address, network, prefix));
+  if (kind !== undefined) return kind.what;
+  // Addresses are compared as texts, in the config and in calls of the API.
+  const usual = formatAddress(address);
+  return usual === text ? undefined : `not in the usual form ${usual} (RFC 5952)`;
 }
 
 /**
@@ -53,7 +89,7 @@ export function whyNotHost(text: string): string | undefined {
 export function parseListener(text: string): Endpoint | undefined {
   const match = /^([\d.]+):([1-9]\d{0,4})$/.exec(text);
   if (match === null) return undefined;
-  const address = parseAddress(match[1] ?? '');
+  const address = parseAddress4(match[1] ?? '');
   const port = Number(match[2]);
   if (address === undefined || address >>> 24 === 0 || address >>> 24 >= 224 || port > MOST_PORT)
     return undefined;

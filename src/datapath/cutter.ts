@@ -3,8 +3,8 @@
  * done. Containers and virtual machines on the same host leave this to a network card that their
  * frames never reach. GRO also merges frames of the wire into such segments.
  *
- *     | Ethernet, IPv4, TCP | payload 1 | payload 2 | payload 3 |
- *     | Ethernet, IPv4, TCP | payload 1 |   | ... | payload 2 |   | ... | payload 3 |
+ *     | Ethernet, IP, TCP | payload 1 | payload 2 | payload 3 |
+ *     | Ethernet, IP, TCP | payload 1 |   | ... | payload 2 |   | ... | payload 3 |
  *
  * Each piece gets the headers, with its own sequence number and lengths. Only the last piece keeps
  * FIN and PSH.
@@ -18,10 +18,10 @@ import {
   Protocol,
   VERSION_4_WORDS_5,
 } from '../wire/ipv4.js';
+import { IPV6, IPV6_HEADER_BYTES, isVersion6, pseudoHeaderSum6 } from '../wire/ipv6.js';
 import { TCP, TCP_HEADER_BYTES, TcpFlag, tcpHeaderBytes } from '../wire/tcp.js';
 
 const IP = ETHERNET_HEADER_BYTES;
-const TCP_AT = IP + IPV4_HEADER_BYTES;
 const LAST_ALONE = TcpFlag.fin | TcpFlag.psh;
 
 /** One instance is reused for every segment that is cut. */
@@ -30,6 +30,8 @@ export class SegmentCutter {
   private bytes: Uint8Array = new Uint8Array(0);
   private frame = 0;
   private headers = 0;
+  /** Offset of the TCP header in the frame. */
+  private tcpAt = 0;
   /** Bytes of payload: all of it, and the part that has been cut already. */
   private payload = 0;
   private cut = 0;
@@ -37,7 +39,8 @@ export class SegmentCutter {
   /**
    * Begins to cut a frame of `length` bytes.
    * @param from the memory that holds the frame
-   * @returns false when the frame is not one whole TCP segment in IPv4 without options
+   * @returns false when the frame is not one whole TCP segment in IPv4 without options, or in IPv6
+   *   without extension headers
    */
   take(from: Uint8Array, frame: number, length: number): boolean {
     if (this.view.buffer !== from.buffer || this.bytes !== from) {
@@ -45,19 +48,19 @@ export class SegmentCutter {
       this.view = new DataView(from.buffer, from.byteOffset, from.byteLength);
     }
     const { view } = this;
-    if (length < TCP_AT + TCP_HEADER_BYTES) return false;
+    if (length < IP + IPV4_HEADER_BYTES + TCP_HEADER_BYTES) return false;
     const ip = frame + IP;
-    if (
-      view.getUint8(ip) !== VERSION_4_WORDS_5 ||
-      view.getUint8(ip + IPV4.protocol) !== Protocol.tcp
-    ) {
-      return false;
-    }
-    if ((view.getUint16(ip + IPV4.flagsAndFragment) & FRAGMENT_MASK) !== 0) return false;
-    const headers = TCP_AT + tcpHeaderBytes(view, frame + TCP_AT);
-    const end = IP + view.getUint16(ip + IPV4.totalLength);
-    if (headers < TCP_AT + TCP_HEADER_BYTES || headers > end || end > length) return false;
+    const isIpv6 = isVersion6(view.getUint8(ip));
+    const tcpAt = IP + (isIpv6 ? IPV6_HEADER_BYTES : IPV4_HEADER_BYTES);
+    if (length < tcpAt + TCP_HEADER_BYTES) return false;
+    if (!(isIpv6 ? isTcp6(view, ip) : isTcp(view, ip))) return false;
+    const headers = tcpAt + tcpHeaderBytes(view, frame + tcpAt);
+    const end = isIpv6
+      ? tcpAt + view.getUint16(ip + IPV6.payloadLength)
+      : IP + view.getUint16(ip + IPV4.totalLength);
+    if (headers < tcpAt + TCP_HEADER_BYTES || headers > end || end > length) return false;
     this.frame = frame;
+    this.tcpAt = tcpAt;
     this.headers = headers;
     this.payload = end - headers;
     this.cut = 0;
@@ -87,20 +90,36 @@ export class SegmentCutter {
     for (let i = 0; i < taken; i++) bytes[at + headers + i] = this.bytes[from + i]!;
     this.cut = cut + taken;
     const ip = at + IP;
-    const tcp = at + TCP_AT;
-    const total = headers - IP + taken;
-    setLength(view, ip, total);
+    const tcp = at + this.tcpAt;
+    const isIpv6 = this.tcpAt === IP + IPV6_HEADER_BYTES;
+    const tcpBytes = headers - this.tcpAt + taken;
+    if (isIpv6) view.setUint16(ip + IPV6.payloadLength, tcpBytes);
+    else setLength(view, ip, IPV4_HEADER_BYTES + tcpBytes);
     view.setUint32(tcp + TCP.sequence, (view.getUint32(tcp + TCP.sequence) + cut) >>> 0);
     if (this.more) view.setUint8(tcp + TCP.flags, view.getUint8(tcp + TCP.flags) & ~LAST_ALONE);
-    const sum = pseudoHeaderSum(
-      view.getUint32(ip + IPV4.source),
-      view.getUint32(ip + IPV4.destination),
-      Protocol.tcp,
-      total - IPV4_HEADER_BYTES,
-    );
+    const sum = isIpv6
+      ? pseudoHeaderSum6(view, ip, Protocol.tcp, tcpBytes)
+      : pseudoHeaderSum(
+          view.getUint32(ip + IPV4.source),
+          view.getUint32(ip + IPV4.destination),
+          Protocol.tcp,
+          tcpBytes,
+        );
     view.setUint16(tcp + TCP.checksum, fold(sum));
     return headers + taken;
   }
+}
+
+function isTcp(view: DataView, ip: number): boolean {
+  return (
+    view.getUint8(ip) === VERSION_4_WORDS_5 &&
+    view.getUint8(ip + IPV4.protocol) === Protocol.tcp &&
+    (view.getUint16(ip + IPV4.flagsAndFragment) & FRAGMENT_MASK) === 0
+  );
+}
+
+function isTcp6(view: DataView, ip: number): boolean {
+  return view.getUint8(ip + IPV6.nextHeader) === Protocol.tcp;
 }
 
 /**

@@ -104,6 +104,8 @@ export class FrameTap {
     if (length < ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES) return false;
     const view = new DataView(from.buffer, from.byteOffset + offset, length);
     let ip = ETHERNET_HEADER_BYTES;
+    // A client can only be named by an IPv4 address.
+    if (view.getUint8(ip) >>> 4 !== 4) return false;
     let next = ip + (view.getUint8(ip) & 0x0f) * 4;
     const protocol = view.getUint8(ip + IPV4.protocol);
     if (protocol === Protocol.ixcp) {

@@ -6,7 +6,7 @@
  */
 
 /** A balancer takes over the sessions of an earlier run only if this number is the same. */
-export const SHARED_LAYOUT = 5;
+export const SHARED_LAYOUT = 6;
 export const MAX_WORKERS = 8;
 /** Capacity of map `nodes`, and slots for nodes everywhere. */
 export const MAX_XDP_NODES = 1024;
@@ -63,8 +63,12 @@ export const CONTROL = {
   /** The main thread and the engines add to it: heads of another value are void. */
   headGeneration: 220,
   headKey: 224,
+  /** Four words: the key of aliases. */
+  alias: 240,
+  /** Virtual servers with an IPv6 address. The main thread may write it at any time. */
+  ipv6: 256,
 } as const;
-export const CONTROL_BYTES = 240;
+export const CONTROL_BYTES = 264;
 export const INLINE_SERVERS = 4;
 export const INLINE_SERVER_BYTES = 8;
 /** Flags of a virtual server, beside its slot: it takes no new sessions, and */

@@ -7,6 +7,13 @@ import { TokenBucket } from '../base/token-bucket.js';
 import { Port } from '../datapath/datapath.js';
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../wire/ipv4.js';
+import {
+  finishTcpChecksum6,
+  IPV6,
+  IPV6_HEADER_BYTES,
+  swapAddresses6,
+  writeIpv6,
+} from '../wire/ipv6.js';
 import { seqAdd, seqAfter } from '../wire/seq.js';
 import {
   finishTcpChecksum,
@@ -19,16 +26,15 @@ import {
   writeTimestamps,
 } from '../wire/tcp.js';
 import type { Core } from './core.js';
-import { offeredWindow, WINDOW_SHIFT } from './syn-ack-options.js';
+import { mssWith, offeredWindow, WINDOW_SHIFT } from './syn-ack-options.js';
 import { SessionFlag } from './table/session-table.js';
 
 /** RSTs a second for unknown connections: anyone can cause them. */
 const RESETS_PER_SECOND = 1000;
-const MAX_SYN_ACK_BYTES = ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + 20;
+/** Bytes of a SYN/ACK without its IP header. */
+const MAX_SYN_ACK_BYTES = ETHERNET_HEADER_BYTES + TCP_HEADER_BYTES + 20;
 const IP = ETHERNET_HEADER_BYTES;
 const NO_BYTES = new Uint8Array(0);
-/** Offset of the TCP header in a frame. */
-const PLAIN_TCP = IP + IPV4_HEADER_BYTES;
 
 export class ClientWriter {
   private readonly core: Core;
@@ -41,14 +47,21 @@ export class ClientWriter {
   /** The SYN/ACK of a session. */
   synAck(slot: number): boolean {
     const { sessions, servers } = this.core;
-    const frame = this.core.reserve(MAX_SYN_ACK_BYTES);
+    const ipBytes = this.core.ipBytesOf(slot);
+    const frame = this.core.reserve(MAX_SYN_ACK_BYTES + ipBytes);
     if (frame < 0) return false;
     const flags = sessions.flags(slot);
-    const length = this.synAckOptions(frame, flags, this.core.tsvalOf(slot), sessions.tsval(slot));
+    const length = this.synAckOptions(
+      frame,
+      ipBytes,
+      flags,
+      this.core.tsvalOf(slot),
+      sessions.tsval(slot),
+    );
     this.sessionHeaders(frame, slot, length);
     writeTcp(
       this.core.transmit.memory.view,
-      frame + PLAIN_TCP,
+      frame + IP + ipBytes,
       servers.port[this.core.serverOf(slot)]!,
       sessions.portServer(slot) >>> 16,
       sessions.serverIsn(slot),
@@ -57,7 +70,7 @@ export class ClientWriter {
       TcpFlag.syn | TcpFlag.ack,
       offeredWindow(this.core.options.limits.headBytes),
     );
-    return this.finishPlain(frame, length);
+    return this.finishPlain(frame, ipBytes, length);
   }
 
   /**
@@ -69,13 +82,14 @@ export class ClientWriter {
    */
   answerSyn(sequence: number, flags: number, tsval: number): boolean {
     const { segment } = this.core;
-    const frame = this.core.reserve(MAX_SYN_ACK_BYTES);
+    const { ipBytes } = segment;
+    const frame = this.core.reserve(MAX_SYN_ACK_BYTES + ipBytes);
     if (frame < 0) return false;
-    const length = this.synAckOptions(frame, flags, tsval, segment.options.tsval);
+    const length = this.synAckOptions(frame, ipBytes, flags, tsval, segment.options.tsval);
     this.answerHeaders(frame, length);
     writeTcp(
       this.core.transmit.memory.view,
-      frame + PLAIN_TCP,
+      frame + IP + ipBytes,
       segment.destinationPort,
       segment.sourcePort,
       sequence,
@@ -84,7 +98,7 @@ export class ClientWriter {
       TcpFlag.syn | TcpFlag.ack,
       offeredWindow(this.core.options.limits.headBytes),
     );
-    return this.finishPlain(frame, length);
+    return this.finishPlain(frame, ipBytes, length);
   }
 
   /** Whether frames reach the client: its MAC address is known. */
@@ -123,10 +137,11 @@ export class ClientWriter {
     const flags = sessions.flags(slot);
     const timestamps = (flags & SessionFlag.timestampsOk) !== 0;
     const headerBytes = TCP_HEADER_BYTES + (timestamps ? TIMESTAMPS_BYTES : 0);
-    const frame = this.core.reserve(PLAIN_TCP + headerBytes + length);
+    const ipBytes = this.core.ipBytesOf(slot);
+    const frame = this.core.reserve(IP + ipBytes + headerBytes + length);
     if (frame < 0) return false;
     const { view, bytes: memory } = this.core.transmit.memory;
-    const tcp = frame + PLAIN_TCP;
+    const tcp = frame + IP + ipBytes;
     if (timestamps)
       writeTimestamps(view, tcp + TCP.options, this.core.tsvalOf(slot), sessions.tsval(slot));
     const room = sessions.head[slot]!;
@@ -146,7 +161,7 @@ export class ClientWriter {
     );
     let to = tcp + headerBytes;
     for (let at = from; at < from + length; at++) memory[to++] = bytes[at]!;
-    return this.finishPlain(frame, headerBytes + length);
+    return this.finishPlain(frame, ipBytes, headerBytes + length);
   }
 
   /**
@@ -177,14 +192,15 @@ export class ClientWriter {
   resetSession(slot: number): boolean {
     const { sessions, servers } = this.core;
     if (!this.knowsMac(slot)) return false;
-    const frame = this.core.reserve(PLAIN_TCP + TCP_HEADER_BYTES);
+    const ipBytes = this.core.ipBytesOf(slot);
+    const frame = this.core.reserve(IP + ipBytes + TCP_HEADER_BYTES);
     if (frame < 0) return false;
     const server = this.core.serverOf(slot);
     const first = sessions.serverFirst(slot);
     this.sessionHeaders(frame, slot, TCP_HEADER_BYTES);
     writeTcp(
       this.core.transmit.memory.view,
-      frame + PLAIN_TCP,
+      frame + IP + ipBytes,
       servers.port[server]!,
       sessions.portServer(slot) >>> 16,
       seqAfter(sessions.clientAck(slot), first) ? sessions.clientAck(slot) : first,
@@ -193,16 +209,22 @@ export class ClientWriter {
       TcpFlag.rst | TcpFlag.ack,
       0,
     );
-    return this.finishPlain(frame, TCP_HEADER_BYTES);
+    return this.finishPlain(frame, ipBytes, TCP_HEADER_BYTES);
   }
 
   /** Writes the options of a SYN/ACK. Returns the bytes of its TCP header. */
-  private synAckOptions(frame: number, flags: number, tsval: number, tsecr: number): number {
-    const tcp = frame + PLAIN_TCP;
+  private synAckOptions(
+    frame: number,
+    ipBytes: number,
+    flags: number,
+    tsval: number,
+    tsecr: number,
+  ): number {
+    const tcp = frame + IP + ipBytes;
     const end = writeSynOptions(
       this.core.transmit.memory.view,
       tcp + TCP.options,
-      this.core.mss,
+      mssWith(this.core.mss, ipBytes),
       (flags & SessionFlag.windowScaleOk) !== 0 ? WINDOW_SHIFT : -1,
       (flags & SessionFlag.sackOk) !== 0,
       (flags & SessionFlag.timestampsOk) !== 0,
@@ -214,12 +236,13 @@ export class ClientWriter {
 
   private reset(sequence: number, acknowledgement: number, flags: number): boolean {
     const { segment } = this.core;
-    const frame = this.core.reserve(PLAIN_TCP + TCP_HEADER_BYTES);
+    const { ipBytes } = segment;
+    const frame = this.core.reserve(IP + ipBytes + TCP_HEADER_BYTES);
     if (frame < 0) return false;
     this.answerHeaders(frame, TCP_HEADER_BYTES);
     writeTcp(
       this.core.transmit.memory.view,
-      frame + PLAIN_TCP,
+      frame + IP + ipBytes,
       segment.destinationPort,
       segment.sourcePort,
       sequence,
@@ -228,55 +251,68 @@ export class ClientWriter {
       flags,
       0,
     );
-    return this.finishPlain(frame, TCP_HEADER_BYTES);
+    return this.finishPlain(frame, ipBytes, TCP_HEADER_BYTES);
   }
 
-  /** Ethernet and IPv4 header of an answer to the current frame. */
+  /** Ethernet and IP header of an answer to the current frame. */
   private answerHeaders(frame: number, tcpBytes: number): void {
     const { segment } = this.core;
+    const { view } = segment;
     const source = segment.offset + ETHERNET.source;
-    const high = segment.view.getUint16(source);
-    const low = segment.view.getUint32(source + 2);
-    this.toClientHeaders(frame, high, low, tcpBytes, segment.source, segment.destination);
+    this.writeMacs(frame, view.getUint16(source), view.getUint32(source + 2));
+    if (!segment.isIpv6) {
+      this.writeIpv4(frame, tcpBytes, segment.source, segment.destination);
+      return;
+    }
+    this.writeIpv6(frame, tcpBytes);
+    swapAddresses6(view, segment.ip, frame + IP);
   }
 
-  /** Ethernet and IPv4 header of a frame to a session's client. */
+  /** Ethernet and IP header of a frame to a session's client. */
   private sessionHeaders(frame: number, slot: number, tcpBytes: number): void {
     const { sessions, servers } = this.core;
-    const virtualAddress = servers.address[this.core.serverOf(slot)]!;
-    const high = sessions.macHigh[slot]!;
-    this.toClientHeaders(
-      frame,
-      high,
-      sessions.macLow[slot]!,
-      tcpBytes,
-      sessions.client(slot),
-      virtualAddress,
-    );
+    const server = this.core.serverOf(slot);
+    this.writeMacs(frame, sessions.macHigh[slot]!, sessions.macLow[slot]!);
+    if (servers.ipBytes[server] === IPV4_HEADER_BYTES) {
+      this.writeIpv4(frame, tcpBytes, sessions.client(slot), servers.address[server]!);
+      return;
+    }
+    this.writeIpv6(frame, tcpBytes);
+    const { view } = this.core.transmit.memory;
+    servers.writeAddress(server, view, frame + IP + IPV6.source);
+    sessions.clients.write(slot, view, frame + IP + IPV6.destination);
   }
 
-  private toClientHeaders(
-    frame: number,
-    macHigh: number,
-    macLow: number,
-    tcpBytes: number,
-    client: number,
-    virtualAddress: number,
-  ): void {
-    const view = this.core.transmit.memory.view;
-    writeMac(view, frame + ETHERNET.destination, macHigh, macLow);
+  private writeMacs(frame: number, high: number, low: number): void {
+    const { view } = this.core.transmit.memory;
+    writeMac(view, frame + ETHERNET.destination, high, low);
     writeMac(view, frame + ETHERNET.source, this.core.macHigh, this.core.macLow);
+  }
+
+  private writeIpv4(frame: number, tcpBytes: number, client: number, virtualAddress: number): void {
+    const { view } = this.core.transmit.memory;
     view.setUint16(frame + ETHERNET.type, EtherType.ipv4);
     writeIpv4(view, frame + IP, IPV4_HEADER_BYTES + tcpBytes, Protocol.tcp, virtualAddress, client);
   }
 
-  private finishPlain(frame: number, tcpBytes: number): boolean {
+  /** The caller writes the addresses. */
+  private writeIpv6(frame: number, tcpBytes: number): void {
+    const { view } = this.core.transmit.memory;
+    view.setUint16(frame + ETHERNET.type, EtherType.ipv6);
+    writeIpv6(view, frame + IP, tcpBytes, Protocol.tcp);
+  }
+
+  private finishPlain(frame: number, ipBytes: number, tcpBytes: number): boolean {
     const { transmit, counters } = this.core;
-    const view = transmit.memory.view;
-    const source = view.getUint32(frame + IP + IPV4.source);
-    const destination = view.getUint32(frame + IP + IPV4.destination);
-    finishTcpChecksum(view, frame + PLAIN_TCP, tcpBytes, source, destination);
-    transmit.commit(frame, PLAIN_TCP + tcpBytes, Port.wire);
+    const { view } = transmit.memory;
+    const ip = frame + IP;
+    const tcp = ip + ipBytes;
+    if (ipBytes === IPV6_HEADER_BYTES) finishTcpChecksum6(view, ip, tcp, tcpBytes, Protocol.tcp);
+    else {
+      const source = view.getUint32(ip + IPV4.source);
+      finishTcpChecksum(view, tcp, tcpBytes, source, view.getUint32(ip + IPV4.destination));
+    }
+    transmit.commit(frame, IP + ipBytes + tcpBytes, Port.wire);
     counters.count(Counter.sent);
     return true;
   }

@@ -10,6 +10,7 @@ import { MOST_VIRTUAL_SERVERS } from '../datapath/xdp-layout.js';
 import { Answer } from '../directory/answers.js';
 import { type Dispatcher, Protocol } from '../directory/dispatcher.js';
 import type { NodeStates } from '../directory/node-states.js';
+import { Aliases } from '../wire/alias.js';
 import { ETHERNET, writeMac } from '../wire/ethernet.js';
 import { seqAdd, seqAfter } from '../wire/seq.js';
 import { SipHash } from '../wire/siphash.js';
@@ -22,7 +23,8 @@ import {
   movesOn,
 } from './acceptance.js';
 import { BatchSlots } from './batch-slots.js';
-import { KeepAlive } from './farm.js';
+import { CLOSE_COUNTERS } from './close-counters.js';
+import { KeepAlive, type NumberOf } from './farm.js';
 import { ForwardCounts } from './forward/counts.js';
 import { Forwarding } from './forward/forwarding.js';
 import { ForwardPorts } from './forward/ports.js';
@@ -62,22 +64,6 @@ const BOTH_FINS = SessionFlag.clientFin | SessionFlag.nodeFin;
 
 const ONLY_SHARD = { worker: 0, workers: 1 };
 
-const CLOSE_COUNTERS: { readonly [Reason in CloseReason]: number } = {
-  fin: Counter.closed_fin,
-  'client-reset': Counter.closed_client_reset,
-  'node-reset': Counter.closed_node_reset,
-  idle: Counter.closed_idle,
-  'handshake-timeout': Counter.closed_handshake_timeout,
-  evicted: Counter.evicted_half_open,
-  'evicted-head': Counter.evicted_head,
-  replaced: Counter.closed_replaced,
-  'no-node': Counter.closed_no_node,
-  lost: Counter.closed_lost,
-  maintenance: Counter.closed_maintenance,
-  removed: Counter.closed_removed,
-  answered: Counter.closed_answered,
-};
-
 export class Core {
   /** A copy of our own: a change replaces the timeouts. */
   readonly options: EngineOptions;
@@ -107,8 +93,13 @@ export class Core {
   readonly nodeMacLow: number;
   /** The port on which frames to nodes leave. */
   readonly nodePort: PortNumber;
-  /** The MSS in our SYN/ACKs. It leaves room for IXP below the MTU. */
+  /** The MSS in our SYN/ACKs over IPv4. It leaves room for IXP below the MTU. */
   readonly mss: number;
+  /** Names IPv6 addresses by numbers. */
+  readonly aliases: Aliases;
+  readonly numberOf: NumberOf;
+  /** The number of our own address. */
+  readonly address: number;
   /** Time of the current call in ms; `clock` is the same time as the tables keep it. */
   now: number;
   clock: number;
@@ -135,7 +126,10 @@ export class Core {
     this.transmit = transmit;
     this.counters = counters;
     this.observer = options.observer ?? NO_OBSERVER;
-    this.servers = new VirtualServerTable(options.virtualServers);
+    this.aliases = new Aliases(options.key);
+    this.numberOf = (address) => this.aliases.of(address);
+    this.address = this.numberOf(options.address);
+    this.servers = new VirtualServerTable(options.virtualServers, this.numberOf);
     this.objects = options.objects ?? new ObjectCounters(nodes.count, MOST_VIRTUAL_SERVERS);
     this.sessions = new SessionTable(
       options.limits.sessions,
@@ -145,11 +139,11 @@ export class Core {
       options.memory,
     );
     this.heads = new HeadStore(options.limits.heads, options.limits.headBytes);
-    this.makeStreams();
+    this.makeTables();
     this.timers = new TimerWheel(options.limits.sessions, options.now);
     this.now = options.now;
     this.clock = options.now >>> 0;
-    this.segment = new Segment(transmit.memory.view);
+    this.segment = new Segment(transmit.memory.view, this.aliases);
     this.hash = new SipHash(options.key);
     const { mac, nodeMac = mac } = options;
     const macView = new DataView(mac.buffer, mac.byteOffset, 6);
@@ -164,13 +158,14 @@ export class Core {
     if (forward !== undefined) {
       const counts = new ForwardCounts(forward.counts);
       this.forwarding = new Forwarding(this, new ForwardTables(forward.memory), counts);
-      this.forwarding.ports = new ForwardPorts(options.virtualServers);
+      this.forwarding.ports = new ForwardPorts(options.virtualServers, this.numberOf);
     }
   }
 
-  /** Makes `streams` when a virtual server's sessions may move. */
-  makeStreams(): void {
+  /** Makes the parts of the session table that only some farms need. */
+  makeTables(): void {
     const { servers, sessions, options } = this;
+    if (servers.hasIpv6) sessions.clients.makeRoom();
     if (sessions.streams !== undefined || !servers.keepAlive.includes(KeepAlive.migrate)) return;
     sessions.streams = new Streams(options.limits.sessions, options.heads);
     if (options.heads !== undefined) this.judged = openHeads(this, options.heads);
@@ -184,6 +179,11 @@ export class Core {
   setNow(now: number): void {
     this.now = now;
     this.clock = now >>> 0;
+  }
+
+  /** Bytes of the IP header of a session's packets. */
+  ipBytesOf(slot: number): number {
+    return this.servers.ipBytes[this.serverOf(slot)]!;
   }
 
   /** Slot of a session's virtual server. */

@@ -199,11 +199,11 @@ export class Engine implements FrameSink, TimerHandler {
    */
   prepare(farm: EngineFarm): EngineChange {
     const { nodes, servers, sessions } = this.core;
-    const next = new VirtualServerTable(farm.servers);
+    const next = new VirtualServerTable(farm.servers, this.core.numberOf);
     return {
       nodes: nodes.prepare(farm.nodes),
       servers: next,
-      forwardPorts: new ForwardPorts(farm.servers),
+      forwardPorts: new ForwardPorts(farm.servers, this.core.numberOf),
       replacedServers: servers.replaced(next, sessions.heldByServer),
       timeouts: farm.timeouts,
     };
@@ -221,7 +221,7 @@ export class Engine implements FrameSink, TimerHandler {
     for (const server of change.replacedServers) core.objects.clearServer(server);
     core.servers = change.servers;
     if (core.forwarding !== undefined) core.forwarding.ports = change.forwardPorts;
-    core.makeStreams();
+    core.makeTables();
     this.sweep.farmChanged();
     core.options.timeouts = change.timeouts;
     core.directory = (core.directory + 1) >>> 0;

@@ -4,13 +4,28 @@
  * and sessions do not notice.
  */
 import { BatonError } from '../base/errors.js';
+import type { Address6 } from '../wire/address.js';
 import type { Timeouts } from './options.js';
+
+/** An address of either family. IPv4 is an unsigned 32-bit number. */
+export type AnyAddress = number | Address6;
+
+/** The number by which tables know an address: the alias of an IPv6 address (wire/alias.ts). */
+export type NumberOf = (address: AnyAddress) => number;
+
+/**
+ * For farms without IPv6.
+ * @throws BatonError BATON_CONFIG for an IPv6 address
+ */
+export function onlyIpv4(address: AnyAddress): number {
+  if (typeof address === 'number') return address;
+  throw new BatonError('BATON_CONFIG', 'an IPv6 address needs the key of aliases');
+}
 
 /** A node in its slot. */
 export interface NodeAt {
   readonly slot: number;
-  /** IPv4, as an unsigned 32-bit number. */
-  readonly address: number;
+  readonly address: AnyAddress;
   /** It gets no new sessions; those that it has go on. */
   readonly retired: boolean;
 }
@@ -25,7 +40,7 @@ export const Retry = { safe: 0, all: 1 } as const;
 /** A virtual server in its slot. What is absent is 0. */
 export interface ServerAt {
   readonly slot: number;
-  readonly address: number;
+  readonly address: AnyAddress;
   /** The only port of the mode handoff; the lowest of others. */
   readonly port: number;
   /** One of `Mode`. */

@@ -7,6 +7,7 @@
 import { elapsed } from '../base/clock.js';
 import { Counter } from '../base/counters.js';
 import { ServerCounter } from '../base/object-counters.js';
+import { IPV6 } from '../wire/ipv6.js';
 import { seqAdd, seqAfter, seqDiff } from '../wire/seq.js';
 import type { TcpOptions } from '../wire/tcp.js';
 import { Acceptance, acceptHalfOpen, acknowledges } from './acceptance.js';
@@ -92,7 +93,7 @@ export class Handshake {
     this.setOptions(slot, flags, segment.options.windowScale, segment.options.mss);
     sessions.setWindow(slot, segment.window);
     sessions.setTsval(slot, segment.options.tsval);
-    this.core.noteClientMac(slot);
+    this.noteClient(slot);
     const isn = recorded >= 0 ? recorded : this.numbers.makeCookie(flags);
     this.setNumbers(slot, segment.sequence, isn, this.numbers.clockOffset());
     counters.count(Counter.syn);
@@ -308,9 +309,16 @@ export class Handshake {
     this.setOptions(slot, cookieFlags(bits), cookieShift(bits), cookieMss(bits));
     sessions.setWindow(slot, segment.window);
     sessions.setTsval(slot, segment.options.tsval);
-    this.core.noteClientMac(slot);
+    this.noteClient(slot);
     const isn = seqAdd(segment.acknowledgement, -1);
     this.setNumbers(slot, seqAdd(segment.sequence, -1), isn, this.numbers.clockOffset());
+  }
+
+  /** Notes the addresses of the client of a new session, the sender of the current segment. */
+  private noteClient(slot: number): void {
+    const { segment, sessions } = this.core;
+    if (segment.isIpv6) sessions.clients.set(slot, segment.view, segment.ip + IPV6.source);
+    this.core.noteClientMac(slot);
   }
 
   /**

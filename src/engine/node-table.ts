@@ -6,7 +6,7 @@ import { BatonError } from '../base/errors.js';
 import type { NodeStates } from '../directory/node-states.js';
 import type { NodeObstacle } from '../directory/obstacle.js';
 import { IxpFlag } from '../wire/ixp.js';
-import { type NodeAt, requireUnused } from './farm.js';
+import { type NodeAt, type NumberOf, onlyIpv4, requireUnused } from './farm.js';
 import { WithheldOptions } from './withheld-options.js';
 
 /** The node number in the record of a session that no node has: the balancer answers it itself. */
@@ -15,7 +15,7 @@ const NOT_FOUND = -1;
 
 /** Other nodes for the slots of a table. */
 export interface NodeChange {
-  /** By slot: IPv4 address, 0 for a free slot. */
+  /** By slot: number of the address, 0 for a free slot. */
   readonly address: Uint32Array;
   /** By slot. 1: the node is retired. */
   readonly retired: Uint8Array;
@@ -26,7 +26,7 @@ export interface NodeChange {
 export class NodeTable {
   /** Number of slots. */
   readonly count: number;
-  /** IPv4 addresses, 0 in free slots. */
+  /** Numbers of the addresses (`NumberOf`), 0 in free slots. */
   address: Uint32Array;
   /** Upper 16 and lower 32 bits of each MAC address, in network order. */
   readonly macHigh: Uint16Array;
@@ -40,12 +40,20 @@ export class NodeTable {
   private retired: Uint8Array;
   /** The addresses of the slots below the highest one in use: all that a search looks at. */
   private searched: Uint32Array;
+  private readonly numberOf: NumberOf;
 
   /**
    * @param states with a place for each slot
    * @param withheld shared with other engines and the main thread; by default with none
+   * @param numberOf of the engine's key; by default only IPv4 nodes are possible
    */
-  constructor(nodes: readonly NodeAt[], states: NodeStates, withheld = new WithheldOptions()) {
+  constructor(
+    nodes: readonly NodeAt[],
+    states: NodeStates,
+    withheld = new WithheldOptions(),
+    numberOf: NumberOf = onlyIpv4,
+  ) {
+    this.numberOf = numberOf;
     this.count = states.count;
     this.address = new Uint32Array(this.count);
     this.retired = new Uint8Array(this.count);
@@ -72,7 +80,7 @@ export class NodeTable {
     for (const node of nodes) {
       if (node.slot >= this.count)
         throw new BatonError('BATON_CONFIG', `there is room for ${this.count} nodes`);
-      address[node.slot] = node.address;
+      address[node.slot] = this.numberOf(node.address);
       retired[node.slot] = node.retired ? 1 : 0;
     }
     const changed: number[] = [];
@@ -106,7 +114,7 @@ export class NodeTable {
     return this.searched.length;
   }
 
-  /** Slot of the node with this IPv4 address, in use or retired; -1: there is none. */
+  /** Slot of the node whose address has this number, in use or retired; -1: there is none. */
   find(address: number): number {
     return address === 0 ? NOT_FOUND : this.searched.indexOf(address);
   }

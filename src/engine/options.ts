@@ -1,7 +1,7 @@
-/** What an engine needs to know at its start. Addresses are IPv4 as unsigned 32-bit numbers. */
+/** What an engine needs to know at its start. */
 import type { ObjectCounters } from '../base/object-counters.js';
 import type { AnswerBook } from '../directory/answers.js';
-import type { ServerAt } from './farm.js';
+import type { AnyAddress, ServerAt } from './farm.js';
 import type { ForwardMemory } from './forward/tables.js';
 import type { HeadMemory } from './moving/judged-heads.js';
 import type { SessionMemory } from './table/session-table.js';
@@ -12,7 +12,7 @@ export interface EngineOptions {
    */
   now: number;
   /** The balancer's own address on the interface of the nodes. Nodes send IXCP to it. */
-  address: number;
+  address: AnyAddress;
   /** MAC address of the interface of the clients, six bytes. */
   mac: Uint8Array;
   /**

@@ -4,6 +4,7 @@
  */
 import { Counter } from '../base/counters.js';
 import { Protocol } from '../wire/ipv4.js';
+import { IPV6 } from '../wire/ipv6.js';
 import { TcpFlag } from '../wire/tcp.js';
 import { acceptSyn, acknowledges, hasOneControlAtMost, SynAcceptance } from './acceptance.js';
 import type { Answers } from './answers/answers.js';
@@ -91,9 +92,10 @@ export class Reception {
       return;
     }
     if (segment.protocol === Protocol.tcp) this.receiveTcp();
-    else if (segment.protocol === Protocol.ixcp && segment.destination === core.options.address)
+    else if (segment.protocol === Protocol.ixcp && segment.destination === core.address)
       this.receiveIxcp();
-    else if (segment.protocol === Protocol.icmp) this.icmpErrors.receive();
+    else if (segment.protocol === Protocol.icmp && !segment.isIpv6) this.icmpErrors.receive();
+    else if (segment.protocol === Protocol.icmpv6 && segment.isIpv6) this.icmpErrors.receive6();
     else this.receiveOther();
   }
 
@@ -105,13 +107,14 @@ export class Reception {
       counters.count(malformed);
       return;
     }
-    const server = servers.find(segment.destination, segment.destinationPort);
+    const server = servers.find(segment.destination, segment.placePort);
     if (server < 0) {
       this.receiveOther();
       return;
     }
     const key = ((segment.sourcePort << 16) | server) >>> 0;
     const slot = sessions.find(segment.source, key);
+    if (segment.isIpv6 && !this.isNamed(server, slot)) return;
     const notable = segment.flags & (TcpFlag.syn | TcpFlag.fin | TcpFlag.rst);
     if (slot >= 0 && notable === 0 && sessions.state(slot) === SessionState.passing) {
       if (this.following.concerns(slot)) this.following.receive(slot, this.gathering);
@@ -127,6 +130,22 @@ export class Reception {
     else if ((notable & TcpFlag.syn) !== 0) this.receiveSyn(slot, server);
     else if (slot < 0) this.receiveFirst(server);
     else this.receiveText(slot);
+  }
+
+  /**
+   * Whether the current IPv6 segment has the addresses for which their aliases stand: that of the
+   * virtual server, and that of the session's client if there is a session.
+   */
+  private isNamed(server: number, slot: number): boolean {
+    const { segment, sessions, servers, counters } = this.core;
+    const { view, ip } = segment;
+    if (!servers.isAt(server, view, ip + IPV6.destination)) {
+      this.receiveOther();
+      return false;
+    }
+    if (slot < 0 || sessions.clients.is(slot, view, ip + IPV6.source)) return true;
+    counters.count(Counter.drop_alias_in_use);
+    return false;
   }
 
   /** A packet for no virtual server with mode handoff. */

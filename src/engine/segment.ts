@@ -6,6 +6,7 @@
  */
 import { Counter } from '../base/counters.js';
 import { FrameFlags } from '../datapath/datapath.js';
+import type { Aliases } from '../wire/alias.js';
 import { finish, sumBytes } from '../wire/checksum.js';
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType } from '../wire/ethernet.js';
 import {
@@ -16,6 +17,14 @@ import {
   VERSION_4_WORDS_5,
 } from '../wire/ipv4.js';
 import {
+  checksum6,
+  IPV6,
+  IPV6_DEFAULT_MSS,
+  IPV6_HEADER_BYTES,
+  isExtension,
+  isVersion6,
+} from '../wire/ipv6.js';
+import {
   TCP,
   TCP_HEADER_BYTES,
   TcpFlag,
@@ -23,6 +32,9 @@ import {
   tcpHeaderBytes,
   verifyTcpChecksum,
 } from '../wire/tcp.js';
+
+/** Distinguishes ports of IPv6 virtual servers: an alias may be the number of an IPv4 address. */
+export const PORT_OF_IPV6 = 0x1_0000;
 
 /** Result of a parse that succeeded. It is not the index of any drop counter. */
 export const PARSED = -1;
@@ -33,10 +45,13 @@ export class Segment {
   length = 0;
   frameFlags = 0;
   view: DataView;
-  /** Offset of the IPv4 header, and of the first byte after the packet (padding excluded). */
+  /** Offset of the IP header, and of the first byte after the packet (padding excluded). */
   ip = 0;
   end = 0;
+  /** Bytes of the IP header, which tell the family: 20 or 40. */
+  ipBytes = IPV4_HEADER_BYTES;
   protocol = 0;
+  /** The numbers of the addresses: IPv4, or aliases of IPv6 (wire/alias.ts). */
   source = 0;
   destination = 0;
   /** Offset of the transport header. */
@@ -51,9 +66,22 @@ export class Segment {
   payload = 0;
   payloadLength = 0;
   readonly options = new TcpOptions();
+  private readonly aliases: Aliases | undefined;
 
-  constructor(view: DataView) {
+  /** @param aliases of the engine's key; without them IPv6 is not parsed */
+  constructor(view: DataView, aliases?: Aliases) {
     this.view = view;
+    this.aliases = aliases;
+  }
+
+  /** Whether the packet is IPv6. */
+  get isIpv6(): boolean {
+    return this.ipBytes === IPV6_HEADER_BYTES;
+  }
+
+  /** The destination port as `VirtualServerTable.find` takes it. */
+  get placePort(): number {
+    return this.isIpv6 ? this.destinationPort | PORT_OF_IPV6 : this.destinationPort;
   }
 
   /** Sequence numbers that the segment occupies: payload, SYN and FIN (SEG.LEN of RFC 9293). */
@@ -61,7 +89,7 @@ export class Segment {
     return this.payloadLength + ((this.flags & (TcpFlag.syn | TcpFlag.fin)) === 0 ? 0 : 1);
   }
 
-  /** Parses the IPv4 header. Returns PARSED, or the index of the counter that names the fault. */
+  /** Parses the IP header. Returns PARSED, or the index of the counter that names the fault. */
   parseIp(offset: number, length: number, frameFlags: number): number {
     const view = this.view;
     this.offset = offset;
@@ -69,8 +97,7 @@ export class Segment {
     this.frameFlags = frameFlags;
     if ((frameFlags & FrameFlags.truncated) !== 0) return Counter.drop_truncated;
     if (length < ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES) return Counter.drop_malformed_ethernet;
-    if (view.getUint16(offset + ETHERNET.type) !== EtherType.ipv4)
-      return Counter.drop_malformed_ethernet;
+    if (view.getUint16(offset + ETHERNET.type) !== EtherType.ipv4) return this.parseIpv6();
     const ip = offset + ETHERNET_HEADER_BYTES;
     const versionAndLength = view.getUint8(ip);
     if (versionAndLength !== VERSION_4_WORDS_5) {
@@ -85,12 +112,33 @@ export class Segment {
     if ((view.getUint16(ip + IPV4.flagsAndFragment) & FRAGMENT_MASK) !== 0)
       return Counter.drop_ipv4_fragment;
     this.ip = ip;
+    this.ipBytes = IPV4_HEADER_BYTES;
     this.end = ip + totalLength;
     this.protocol = view.getUint8(ip + IPV4.protocol);
     this.source = view.getUint32(ip + IPV4.source);
     this.destination = view.getUint32(ip + IPV4.destination);
     this.tcp = ip + IPV4_HEADER_BYTES;
     return PARSED;
+  }
+
+  /** The same for a frame that is not IPv4. wire/ipv6.ts has the rule of extension headers. */
+  private parseIpv6(): number {
+    const { view, offset, length, aliases } = this;
+    if (aliases === undefined || view.getUint16(offset + ETHERNET.type) !== EtherType.ipv6)
+      return Counter.drop_malformed_ethernet;
+    const ip = offset + ETHERNET_HEADER_BYTES;
+    if (length < ETHERNET_HEADER_BYTES + IPV6_HEADER_BYTES || !isVersion6(view.getUint8(ip)))
+      return Counter.drop_malformed_ipv6;
+    const total = IPV6_HEADER_BYTES + view.getUint16(ip + IPV6.payloadLength);
+    if (total > length - ETHERNET_HEADER_BYTES) return Counter.drop_malformed_ipv6;
+    this.ip = ip;
+    this.ipBytes = IPV6_HEADER_BYTES;
+    this.end = ip + total;
+    this.protocol = view.getUint8(ip + IPV6.nextHeader);
+    this.source = aliases.at(view, ip + IPV6.source);
+    this.destination = aliases.at(view, ip + IPV6.destination);
+    this.tcp = ip + IPV6_HEADER_BYTES;
+    return isExtension(this.protocol) ? Counter.drop_ipv6_extension : PARSED;
   }
 
   /** Parses the TCP header without its options. Returns PARSED, or the index of a counter. */
@@ -114,7 +162,10 @@ export class Segment {
   }
 
   parseOptions(): boolean {
-    return this.options.parse(this.view, this.tcp + TCP_HEADER_BYTES, this.payload);
+    const start = this.tcp + TCP_HEADER_BYTES;
+    if (this.ipBytes === IPV4_HEADER_BYTES)
+      return this.options.parse(this.view, start, this.payload);
+    return this.options.parse(this.view, start, this.payload, IPV6_DEFAULT_MSS);
   }
 
   /**
@@ -122,6 +173,7 @@ export class Segment {
    * it to hardware.
    */
   verifyChecksums(): number {
+    if (this.isIpv6) return this.verifyChecksum6();
     if (finish(sumBytes(this.view, this.ip, IPV4_HEADER_BYTES, 0)) !== 0)
       return Counter.drop_ipv4_checksum;
     if (this.protocol !== Protocol.tcp) return PARSED;
@@ -136,5 +188,14 @@ export class Segment {
     )
       ? PARSED
       : Counter.drop_tcp_checksum;
+  }
+
+  /** IPv6 has no checksum of its header. */
+  private verifyChecksum6(): number {
+    const { view, ip, tcp, end, protocol } = this;
+    if (protocol !== Protocol.tcp) return PARSED;
+    if ((this.frameFlags & (FrameFlags.checksumPartial | FrameFlags.checksumValid)) !== 0)
+      return PARSED;
+    return checksum6(view, ip, protocol, tcp, end - tcp) === 0 ? PARSED : Counter.drop_tcp_checksum;
   }
 }

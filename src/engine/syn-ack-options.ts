@@ -17,6 +17,11 @@ export function offeredMss(mtu: number): number {
   return mtu - IPV4_HEADER_BYTES - TCP_HEADER_BYTES - IXP_HEADER_BYTES;
 }
 
+/** The same with an IP header of another size. `mss` is the result of `offeredMss`. */
+export function mssWith(mss: number, ipBytes: number): number {
+  return mss - (ipBytes - IPV4_HEADER_BYTES);
+}
+
 /**
  * The window of a SYN/ACK, which is never scaled (RFC 7323 section 2.2).
  *

@@ -1,23 +1,54 @@
-/** IPv4 addresses and routes of this network namespace: lists, adds and removes them. */
+/** Addresses and routes of this network namespace: lists, adds and removes them. */
+import { readFileSync } from 'node:fs';
 import { BatonError, reasonOf } from '../base/errors.js';
-import { type Address, formatAddress, parseAddress } from '../wire/address.js';
+import { type Address, formatAddress, isAddress6, parseAddress } from '../wire/address.js';
 import { runTool, runToolJson } from './command.js';
 import { type Ipv4Address, native } from './native.js';
 
 export type HostAddress = Ipv4Address;
 
+/** One line for each IPv6 address: address, index, prefix length, scope, flags, interface. */
+const IPV6_FILE = '/proc/net/if_inet6';
+
 /**
- * Every IPv4 address of every interface. Callers poll this list, so no tool is run for it.
+ * Every address of every interface. Callers poll this list, so no tool is run for it.
  * @throws BatonError BATON_SYSTEM when the kernel does not provide it
  */
 export function listAddresses(): HostAddress[] {
   try {
-    return native().ipv4Addresses();
+    return [...native().ipv4Addresses(), ...parseIpv6Addresses(ipv6Lines())];
   } catch (error) {
     const why = `cannot read the addresses of this machine: ${reasonOf(error)}`;
     throw new BatonError('BATON_SYSTEM', why, { cause: error });
   }
 }
+
+function ipv6Lines(): string {
+  try {
+    return readFileSync(IPV6_FILE, 'latin1');
+  } catch {
+    // A kernel without IPv6 has no such file.
+    return '';
+  }
+}
+
+/** The addresses in the text of /proc/net/if_inet6. */
+export function parseIpv6Addresses(text: string): HostAddress[] {
+  return text.split('\n').flatMap((line) => {
+    const [digits = '', , prefix = '', , , name] = line.trim().split(/\s+/);
+    const groups = digits.match(/[0-9a-f]{4}/g) ?? [];
+    const address = parseAddress(groups.join(':'));
+    if (address === undefined || name === undefined) return [];
+    return [{ interface: name, address, prefix: Number.parseInt(prefix, 16) }];
+  });
+}
+
+/**
+ * What `ip address add` needs for an IPv6 address of ours: no probe of the kernel's own, because
+ * ours was first; and deprecated, so that nothing on this machine chooses it as the source of its
+ * own connections (RFC 6724 section 5, rule 3).
+ */
+const IPV6_OPTIONS = ['nodad', 'preferred_lft', '0'];
 
 /** Whether both are the same address of the same interface. */
 export function sameAddress(one: HostAddress, other: HostAddress): boolean {
@@ -42,6 +73,7 @@ export async function addAddress(wanted: HostAddress): Promise<void> {
     `${formatAddress(wanted.address)}/${wanted.prefix}`,
     'dev',
     wanted.interface,
+    ...(isAddress6(wanted.address) ? IPV6_OPTIONS : []),
   ]);
 }
 
@@ -74,7 +106,12 @@ export interface Route {
 export async function routeTo(address: Address): Promise<Route | undefined> {
   let entries: Record<string, unknown>[];
   try {
-    entries = await runToolJson('ip', ['-4', 'route', 'get', formatAddress(address)]);
+    entries = await runToolJson('ip', [
+      isAddress6(address) ? '-6' : '-4',
+      'route',
+      'get',
+      formatAddress(address),
+    ]);
   } catch {
     // The tool fails when there is no route.
     return undefined;

@@ -5,6 +5,7 @@
  */
 import { SHIM_NAMES, type ShimCounter } from '../base/kernel-counters.js';
 import { type Address, addressBytes, type Endpoint } from '../wire/address.js';
+import { aliasKey } from '../wire/alias.js';
 import { hostU32, loadObject, sumsByName } from './bpf-object.js';
 import type { Journal } from './journal/journal.js';
 import type { ShimKernel } from './kernel.js';
@@ -15,7 +16,7 @@ const PRIORITY = 2;
 const HANDLE = 1;
 
 /** struct shim_config. */
-const CONFIG = { key: 0, own: 16, bytes: 24 } as const;
+const CONFIG = { key: 0, own: 16, alias: 20, bytes: 40 } as const;
 /** struct shim_service. */
 const SERVICE = { address: 0, port: 4, bytes: 8 } as const;
 
@@ -92,6 +93,7 @@ export class Shim {
     const config = new Uint8Array(CONFIG.bytes);
     config.set(options.key, CONFIG.key);
     config.set(addressBytes(options.own), CONFIG.own);
+    config.set(new Uint8Array(aliasKey(options.key).buffer), CONFIG.alias);
     for (const balancer of options.balancers) {
       this.object.mapUpdate('balancers', addressBytes(balancer), Uint8Array.of(1));
     }

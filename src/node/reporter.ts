@@ -7,6 +7,7 @@ import { reasonOf } from '../base/errors.js';
 import type { PlainLog } from '../base/log.js';
 import { type Native, native, type RawSocket } from '../host/native.js';
 import { type Address, formatAddress, UNSPECIFIED } from '../wire/address.js';
+import { Aliases } from '../wire/alias.js';
 import { Protocol } from '../wire/ipv4.js';
 import {
   checkIxcp,
@@ -62,6 +63,7 @@ export class Reporter {
   readonly firstAnswer: Promise<FirstAnswer>;
   private readonly own: Address;
   private readonly hash: SipHash;
+  private readonly aliases: Aliases;
   private readonly balancers: readonly Balancer[];
   private readonly look: ReporterOptions['look'];
   private readonly log: PlainLog;
@@ -79,6 +81,7 @@ export class Reporter {
   constructor(options: ReporterOptions) {
     this.own = options.own;
     this.hash = new SipHash(options.key);
+    this.aliases = new Aliases(options.key);
     this.look = options.look;
     this.log = options.log;
     this.openRawSocket = options.openRawSocket ?? ((protocol) => native().openRawSocket(protocol));
@@ -148,13 +151,14 @@ export class Reporter {
     for (const balancer of this.balancers) {
       // UNSPECIFIED: this machine has no virtual address.
       for (const virtualAddress of addresses.length === 0 ? [UNSPECIFIED] : addresses) {
-        this.send(balancer, { ...repr, virtualAddress });
+        this.send(balancer, { ...repr, virtualAddress: this.aliases.of(virtualAddress) });
       }
     }
   }
 
   private send(balancer: Balancer, repr: IxcpRepr): void {
-    emitIxcp(this.view, 0, this.own, balancer.address, repr, this.hash);
+    const { aliases } = this;
+    emitIxcp(this.view, 0, aliases.of(this.own), aliases.of(balancer.address), repr, this.hash);
     try {
       this.socket?.send(balancer.address, this.payload);
       balancer.complainedSend = false;
@@ -173,14 +177,15 @@ export class Reporter {
     const type = view.getUint8(IXCP.type);
     // An answer repeats the session number of our reports.
     if (view.getUint32(IXCP.session) !== this.session) return;
-    if (type === IxcpType.welcome && this.verify(view, balancer.address)) this.welcomed(balancer);
+    if (type === IxcpType.welcome && this.verify(view, this.aliases.of(balancer.address)))
+      this.welcomed(balancer);
     // Its tag was made with the other key, so it cannot be verified. `refused` believes it only
     // before the first valid answer.
     if (type === IxcpType.badKey) this.refused(balancer);
   }
 
   private verify(view: DataView, source: number): boolean {
-    hashIxcp(view, source, this.own, 0, this.hash);
+    hashIxcp(view, source, this.aliases.of(this.own), 0, this.hash);
     return (
       view.getUint32(IXCP.tag) === this.hash.high && view.getUint32(IXCP.tag + 4) === this.hash.low
     );

@@ -30,6 +30,7 @@ import {
   type SessionTable,
 } from '../engine/table/session-table.js';
 import { type Address, formatAddress, formatEndpoint, toAddress } from '../wire/address.js';
+import { Aliases } from '../wire/alias.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES } from '../wire/ipv4.js';
 import type { PcapWriter } from '../wire/pcap-writer.js';
@@ -124,6 +125,7 @@ const BALANCER_MAC = Uint8Array.of(0x02, 0, 0, 0, 0xff, 0xff);
 /** There is no attacker in a replay, so the secrets may be known. */
 const KEY = new Uint8Array(16);
 const SECRET = new Uint8Array(32);
+const ALIASES = new Aliases(KEY);
 /** Documentation addresses (RFC 5737): the balancer's own when the config names none. */
 const FIRST_OWN_ADDRESS = toAddress(0xc0_00_02_01);
 /** Least capacity of the tables, even for a capture without a SYN. */
@@ -159,8 +161,8 @@ export class ReplayRun {
     let forwarded: (offset: number) => void = () => {};
     let unusable: (segment: RecordedSegment) => void = () => {};
     const datapath = CaptureDatapath.open(file, {
-      virtualServers: config.virtualServers,
-      nodes: config.nodes,
+      virtualServers: config.virtualServers.map(withNumber),
+      nodes: config.nodes.map(withNumber),
       balancerMac: BALANCER_MAC,
       key: KEY,
       checksums,
@@ -298,7 +300,7 @@ export class ReplayRun {
     const server = this.config.virtualServers[sessions.portServer(slot) & 0xffff]!;
     const track: Track = {
       slot,
-      client: formatEndpoint({ address: toAddress(client), port }),
+      client: formatEndpoint({ address: sessions.clientAddress(slot), port }),
       virtualServer: server.name,
       openedMs: round(now),
       establishedMs: null,
@@ -318,7 +320,7 @@ export class ReplayRun {
     this.unclosed += 1;
     this.tracks.push(track);
     this.bySlot.set(slot, track);
-    this.byFlow.set(flow(client, port, server.address, server.port), track);
+    this.byFlow.set(flow(client, port, ALIASES.of(server.address), server.port), track);
   }
 
   private handoff(slot: number, node: number): void {
@@ -394,6 +396,13 @@ export class ReplayRun {
 
 function flow(client: number, clientPort: number, server: number, serverPort: number): string {
   return `${client}:${clientPort}>${server}:${serverPort}`;
+}
+
+/** With the number of the address, as the engine knows it. */
+function withNumber<Entry extends { address: Address }>(
+  entry: Entry,
+): Omit<Entry, 'address'> & { address: number } {
+  return { ...entry, address: ALIASES.of(entry.address) };
 }
 
 /** Rounds ms to microseconds: smaller parts are noise of the arithmetic. */

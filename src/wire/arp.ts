@@ -1,5 +1,5 @@
 /** ARP for IPv4 over Ethernet (RFC 826), with the uses of RFC 5227: probe and announcement. */
-import { type Address, toAddress } from './address.js';
+import { type Address, type Address4, ipv4Number, toAddress } from './address.js';
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType } from './ethernet.js';
 
 /** Byte offsets from the first byte of the ARP packet. */
@@ -38,16 +38,16 @@ export function buildArpRequest(mac: Uint8Array, sender: Address, target: Addres
   view.setUint8(at + ARP.protocolLength, 4);
   view.setUint16(at + ARP.operation, ArpOperation.request);
   frame.set(mac.subarray(0, 6), at + ARP.senderMac);
-  view.setUint32(at + ARP.senderAddress, sender);
-  view.setUint32(at + ARP.targetAddress, target);
+  view.setUint32(at + ARP.senderAddress, ipv4Number(sender));
+  view.setUint32(at + ARP.targetAddress, ipv4Number(target));
   return frame;
 }
 
 export interface ArpPacket {
   operation: number;
   senderMac: Uint8Array;
-  senderAddress: Address;
-  targetAddress: Address;
+  senderAddress: Address4;
+  targetAddress: Address4;
 }
 
 /** Parses the ARP packet in an Ethernet frame; undefined when there is no well-formed one. */

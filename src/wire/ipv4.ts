@@ -22,7 +22,7 @@ export const VERSION_4_WORDS_5 = 0x45;
 const DONT_FRAGMENT = 0x4000;
 const TIME_TO_LIVE = 64;
 
-export const Protocol = { icmp: 1, tcp: 6, udp: 17, ixp: 253, ixcp: 254 } as const;
+export const Protocol = { icmp: 1, tcp: 6, udp: 17, icmpv6: 58, ixp: 253, ixcp: 254 } as const;
 
 /** More-fragments flag and fragment offset: not zero in any fragment. */
 export const FRAGMENT_MASK = 0x3fff;

@@ -2,7 +2,6 @@
  * IXCP: notices from a node to the balancer about a session, and the reports of node agents. The
  * definition is bpf/lib/ixp.h; test/wire/ixp.test.ts checks this file against it.
  */
-import { IPV4 } from './ipv4.js';
 import type { SipHash } from './siphash.js';
 
 /** Byte offsets of the header's fields. */
@@ -86,7 +85,10 @@ export function refusedOptions(flags: number): number {
 /** Addresses (8) and the header before its tag. */
 const TAGGED_BYTES = 40;
 
-/** Computes the tag of the notice at `ixcp` between two addresses, and leaves it in `hash`. */
+/**
+ * Computes the tag of the notice at `ixcp` between two addresses, and leaves it in `hash`. IPv6
+ * addresses are given by their aliases.
+ */
 export function hashIxcp(
   view: DataView,
   source: number,
@@ -115,15 +117,15 @@ export function sealIxcp(
   view.setUint32(ixcp + IXCP.tag + 4, hash.low);
 }
 
-/** Whether the notice at `ixcp` has the right tag. Its IPv4 header is at `ip`. */
-export function verifyIxcp(view: DataView, ip: number, ixcp: number, hash: SipHash): boolean {
-  hashIxcp(
-    view,
-    view.getUint32(ip + IPV4.source),
-    view.getUint32(ip + IPV4.destination),
-    ixcp,
-    hash,
-  );
+/** Whether the notice at `ixcp` between two addresses has the right tag. */
+export function verifyIxcp(
+  view: DataView,
+  source: number,
+  destination: number,
+  ixcp: number,
+  hash: SipHash,
+): boolean {
+  hashIxcp(view, source, destination, ixcp, hash);
   return (
     view.getUint32(ixcp + IXCP.tag) === hash.high &&
     view.getUint32(ixcp + IXCP.tag + 4) === hash.low

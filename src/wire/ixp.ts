@@ -3,6 +3,7 @@
  * test/wire/ixp.test.ts checks this file against it. docs/ixp.md explains it.
  */
 import { IPV4 } from './ipv4.js';
+import { IPV6, IPV6_HEADER_BYTES } from './ipv6.js';
 import type { SipHash } from './siphash.js';
 import { TCP } from './tcp.js';
 
@@ -49,25 +50,28 @@ export const IxpFlag = {
   tell: 0x80,
 } as const;
 
-/**
- * Addresses and ports (12), sequence and acknowledgement number (8), and the header before its tag.
- */
-const TAGGED_BYTES = 48;
+/** Ports (4), sequence and acknowledgement number (8), and the header before its tag. */
+const TAGGED_BYTES = 40;
+const ADDRESSES_BYTES = 8;
+const ADDRESSES_6_BYTES = 32;
 
 /**
- * Computes the tag of the IXP header at `ixp` of a packet whose IPv4 header is at `ip` and whose
- * TCP header follows the IXP header; leaves it in `hash`.
+ * Computes the tag of the IXP header at `ixp` of a packet whose IP header is at `ip` and whose TCP
+ * header follows the IXP header; leaves it in `hash`. The tag covers both addresses first.
  */
 export function hashIxp(view: DataView, ip: number, ixp: number, hash: SipHash): void {
   const message = hash.message;
   const tcp = ixp + IXP_HEADER_BYTES;
-  message.setUint32(0, view.getUint32(ip + IPV4.source));
-  message.setUint32(4, view.getUint32(ip + IPV4.destination));
-  message.setUint32(8, view.getUint32(tcp + TCP.sourcePort));
-  message.setUint32(12, view.getUint32(tcp + TCP.sequence));
-  message.setUint32(16, view.getUint32(tcp + TCP.acknowledgement));
-  for (let at = 0; at < IXP.tag; at += 4) message.setUint32(20 + at, view.getUint32(ixp + at));
-  hash.hash(TAGGED_BYTES);
+  const isIpv6 = ixp - ip === IPV6_HEADER_BYTES;
+  const from = ip + (isIpv6 ? IPV6.source : IPV4.source);
+  const start = isIpv6 ? ADDRESSES_6_BYTES : ADDRESSES_BYTES;
+  for (let at = 0; at < start; at += 4) message.setUint32(at, view.getUint32(from + at));
+  message.setUint32(start, view.getUint32(tcp + TCP.sourcePort));
+  message.setUint32(start + 4, view.getUint32(tcp + TCP.sequence));
+  message.setUint32(start + 8, view.getUint32(tcp + TCP.acknowledgement));
+  for (let at = 0; at < IXP.tag; at += 4)
+    message.setUint32(start + 12 + at, view.getUint32(ixp + at));
+  hash.hash(start + TAGGED_BYTES);
 }
 
 /** Writes the tag. All fields that it covers must be written before. */

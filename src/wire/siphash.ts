@@ -4,7 +4,7 @@
  */
 
 /** Bytes of the longest message. */
-export const SIPHASH_MESSAGE_BYTES = 64;
+export const SIPHASH_MESSAGE_BYTES = 72;
 export const SIPHASH_KEY_BYTES = 16;
 
 export class SipHash {

@@ -65,9 +65,10 @@ export class TcpOptions {
 
   /**
    * Reads view[start, end). The lengths of options must fit exactly (RFC 9293 section 3.1, MUST-7).
+   * @param mss of a client that names none
    */
-  parse(view: DataView, start: number, end: number): boolean {
-    this.mss = DEFAULT_MSS;
+  parse(view: DataView, start: number, end: number, mss = DEFAULT_MSS): boolean {
+    this.mss = mss;
     this.windowScale = -1;
     this.sackPermitted = false;
     this.sackStart = 0;

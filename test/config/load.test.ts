@@ -251,7 +251,7 @@ t.test('a loopback address is valid for a replay only', async (t) => {
   const [line] = problems(loadBalancerConfig, file);
   t.match(
     line,
-    /virtualServers\[0\]\.address: is "127\.0\.0\.1", a loopback address, expected an IPv4 address/,
+    /virtualServers\[0\]\.address: is "127\.0\.0\.1", a loopback address, expected an IP address/,
   );
 });
 

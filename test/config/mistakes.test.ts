@@ -41,17 +41,17 @@ t.test('each mistake in balancer.yaml gets a message with its place', async (t) 
     [
       '10.99.0.100',
       '10.99.0.256',
-      '7:14: virtualServers[0].address: is "10.99.0.256", not an IPv4 address, expected an IPv4 address such as 10.99.0.3',
+      '7:14: virtualServers[0].address: is "10.99.0.256", not an IP address, expected an IP address such as 10.99.0.100 or fd99::100',
     ],
     [
       '10.99.0.100',
-      '2001:db8::1',
-      '7:14: virtualServers[0].address: is "2001:db8::1", an IPv6 address, but Baton supports only IPv4, expected an IPv4 address such as 10.99.0.3',
+      'fe80::1',
+      '7:14: virtualServers[0].address: is "fe80::1", a link-local address, which is not unique, expected an IP address such as 10.99.0.100 or fd99::100',
     ],
     [
       '10.99.0.100',
       '224.0.0.1',
-      '7:14: virtualServers[0].address: is "224.0.0.1", a multicast address, expected an IPv4 address such as 10.99.0.3',
+      '7:14: virtualServers[0].address: is "224.0.0.1", a multicast address, expected an IP address such as 10.99.0.100 or fd99::100',
     ],
     ['80', '0', '8:11: virtualServers[0].port: is 0, expected a port number from 1 to 65535'],
     [
@@ -178,12 +178,12 @@ t.test('each mistake in node.yaml gets a message with its place', async (t) => {
     [
       '[10.99.0.100]',
       '10.99.0.100',
-      '3:19: virtualAddresses: is "10.99.0.100", expected a list of 1 to 64 IPv4 addresses',
+      '3:19: virtualAddresses: is "10.99.0.100", expected a list of 1 to 64 IP addresses',
     ],
     [
       '[10.99.0.100]',
       '[]',
-      '3:19: virtualAddresses: is an empty list, expected a list of 1 to 64 IPv4 addresses',
+      '3:19: virtualAddresses: is an empty list, expected a list of 1 to 64 IP addresses',
     ],
     [
       '[10.99.0.100]',
@@ -193,7 +193,7 @@ t.test('each mistake in node.yaml gets a message with its place', async (t) => {
     [
       '[10.99.0.100]',
       '["::1"]',
-      '3:20: virtualAddresses[0]: is "::1", an IPv6 address, but Baton supports only IPv4, expected an IPv4 address such as 10.99.0.3',
+      '3:20: virtualAddresses[0]: is "::1", a loopback address, expected an IP address such as 10.99.0.100 or fd99::100',
     ],
     [
       '[10.99.0.2]',

@@ -245,8 +245,8 @@ t.test('malformed frames, each with its counter', async (t) => {
       fromClient({ flags: 'S' }, '', { ethernet: { type: 0x0806 } }),
     ],
     [
-      'IPv6',
-      'drop_malformed_ethernet',
+      'IPv6 with the version of IPv4',
+      'drop_malformed_ipv6',
       fromClient({ flags: 'S' }, '', { ethernet: { type: 0x86dd } }),
     ],
     ['truncated by the ring', 'drop_truncated', fromClient({ flags: 'S' }), FrameFlags.truncated],

@@ -10,9 +10,10 @@ import type { PacketDatapath } from '../../src/datapath/packet.js';
 import { sessionHash, sessionWorker } from '../../src/engine/table/session-record.js';
 import { hostU32 } from '../../src/host/bpf-object.js';
 import { native } from '../../src/host/native.js';
+import { aliasKey } from '../../src/wire/alias.js';
 import { insideNamespace, outputOf, run, until } from './namespace.js';
 import { CLIENT_MAC, compileAndLoad, HERE_MAC, now, RingFarm, VIRTUAL } from './ring-farm.js';
-import { addressBytes, join8, notice, portBytes, project } from './shim-fixture.js';
+import { addressBytes, join8, KEY, notice, portBytes, project } from './shim-fixture.js';
 
 const CLIENT = '10.77.0.2';
 const OTHER = '10.77.0.101';
@@ -42,7 +43,7 @@ function share(guard: ReturnType<typeof load>, workers: number): void {
   guard.mapUpdate(
     'sharing',
     hostU32(0),
-    join8(...[SEEDS.client, SEEDS.port, workers].map(hostU32)),
+    join8(...[SEEDS.client, SEEDS.port, workers, ...aliasKey(KEY)].map(hostU32)),
   );
 }
 

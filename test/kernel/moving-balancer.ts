@@ -328,7 +328,7 @@ socket.start((source, payload) => {
   }
   const answer = new Uint8Array(40);
   const repr = { type: IxcpType.welcome, session: view.getUint32(IXCP.session) };
-  emitIxcp(new DataView(answer.buffer), 0, addressNumber(OWN), source, repr, hash);
+  emitIxcp(new DataView(answer.buffer), 0, addressNumber(OWN), Number(source), repr, hash);
   socket.send(source, answer);
 });
 

@@ -156,7 +156,7 @@ if (insideNamespace(import.meta.url)) {
     const events = native().openNeighbourEvents();
     t.teardown(() => events.close());
     t.throws(() => events.start(undefined as never), TypeError);
-    const changes: (number | undefined)[] = [];
+    const changes: unknown[] = [];
     events.start((address) => changes.push(address));
     t.throws(() => events.start(() => {}), /started already/);
     run('ip', 'neighbour', 'add', '10.77.0.6', 'lladdr', '02:00:00:00:00:06', 'dev', 'e0');
@@ -181,7 +181,7 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('raw datagrams go both ways', async (t) => {
     const here = native().openRawSocket(PROTOCOL);
-    const got: [number, number[]][] = [];
+    const got: [unknown, number[]][] = [];
     here.start((source, payload) => got.push([source, [...payload]]));
     here.send(addressNumber('127.0.0.1'), Uint8Array.of(1, 2, 3));
     here.send(addressNumber('10.77.0.1'), new Uint8Array(0));

@@ -7,6 +7,7 @@ import { addressNumber, macBytes, type PacketSpec, type TcpSpec } from '../../la
 import { SHIM_NAMES } from '../../src/base/kernel-counters.js';
 import { hostU32 } from '../../src/host/bpf-object.js';
 import { type BpfObject, native } from '../../src/host/native.js';
+import { aliasKey } from '../../src/wire/alias.js';
 
 export const KEY = Uint8Array.from({ length: 16 }, (_, index) => index * 7);
 export const CLIENT = '10.78.0.1';
@@ -179,7 +180,11 @@ export class Shim {
     this.object = native().loadBpf(join(project, 'build', 'bpf', 'shim.bpf.o'), {
       maxEntries: { sessions: 1024 },
     });
-    this.object.mapUpdate('config', hostU32(0), join8(KEY, addressBytes(OWN), hostU32(0)));
+    this.object.mapUpdate(
+      'config',
+      hostU32(0),
+      join8(KEY, addressBytes(OWN), new Uint8Array(aliasKey(KEY).buffer), hostU32(0)),
+    );
     this.object.mapUpdate('balancers', addressBytes(BALANCER), Uint8Array.of(1));
   }
 

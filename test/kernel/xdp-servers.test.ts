@@ -16,6 +16,7 @@ import {
   INLINE_SERVERS,
   NODE_BYTES,
 } from '../../src/datapath/xdp-layout.js';
+import { Aliases } from '../../src/wire/alias.js';
 import { insideNamespace } from './namespace.js';
 import { project } from './shim-fixture.js';
 import { Fast, XDP_COUNTERS } from './xdp-fixture.js';
@@ -31,6 +32,7 @@ import {
   VIRTUAL,
 } from './xdp-packets.js';
 
+const ALIASES = new Aliases(new Uint8Array(16));
 const ROUNDS = 1_000;
 const SHARED = [
   'control',
@@ -83,7 +85,7 @@ if (insideNamespace(import.meta.url)) {
   t.test('which are in `control`', async (t) => {
     const fast = new Fast();
     t.teardown(() => fast.close());
-    const table = new XdpServers(fast.object, fast.control.buffer as ArrayBuffer);
+    const table = new XdpServers(fast.object, fast.control.buffer as ArrayBuffer, ALIASES);
     const set = (...ports: number[]): [number, number[]] => {
       table.set(servers(ports));
       return [fast.control.getUint32(CONTROL.servers, true), inline(fast)];
@@ -132,7 +134,7 @@ if (insideNamespace(import.meta.url)) {
     const forwarded = (): number =>
       fast.object.mapSums('counters', XDP_COUNTERS.length)[XDP_COUNTERS.indexOf('forwarded')] ?? 0;
     const stays = PORTS[0];
-    const first = new XdpServers(fast.object, fast.control.buffer as ArrayBuffer);
+    const first = new XdpServers(fast.object, fast.control.buffer as ArrayBuffer, ALIASES);
     first.set(servers([1, 2, 3, 4, 5, stays]));
     const runner = new Worker(RUNNER, {
       eval: true,
@@ -147,7 +149,7 @@ if (insideNamespace(import.meta.url)) {
     await once(runner, 'message');
     for (let round = 0; round < ROUNDS; round++) {
       // A new table for each round, so that the server is in the map only, and then gets an entry.
-      const table = new XdpServers(fast.object, fast.control.buffer as ArrayBuffer);
+      const table = new XdpServers(fast.object, fast.control.buffer as ArrayBuffer, ALIASES);
       table.set(servers([1, 2, 3, 4, 5, stays]));
       table.set(servers([1, 2, 3, 4, 5, stays], [1, 2]));
       table.set(servers([3 + (round % 3), stays]));

@@ -2,7 +2,7 @@ import t from 'tap';
 import { addressNumber } from '../../lab/packet.js';
 import type { RawSocket } from '../../src/host/native.js';
 import { Reporter } from '../../src/node/reporter.js';
-import { type Address, formatAddress } from '../../src/wire/address.js';
+import { type Address, formatAddress, ipv4Number } from '../../src/wire/address.js';
 import {
   emitIxcp,
   hashIxcp,
@@ -81,7 +81,7 @@ t.test('each balancer gets a report with a tag for it', async (t) => {
   for (const { destination, payload } of socket.sent) {
     const view = viewOf(payload);
     const hash = new SipHash(KEY);
-    hashIxcp(view, OWN, destination, 0, hash);
+    hashIxcp(view, OWN, ipv4Number(destination), 0, hash);
     t.equal(view.getUint32(IXCP.tag), hash.high);
     t.equal(view.getUint32(IXCP.tag + 4), hash.low);
     t.equal(view.getUint8(IXCP.type), IxcpType.report);

@@ -85,7 +85,9 @@ t.test('addresses as text', async (t) => {
     '256.1.1.1',
     '1.2.3.x',
     ' 1.2.3.4',
-    '::1',
+    '::1::',
+    'fe80::1%eth0',
+    '::1.2.3',
   ]) {
     t.equal(parseAddress(wrong), undefined, `"${wrong}"`);
     t.throws(() => requireAddress(wrong), { code: 'BATON_SYSTEM' }, `"${wrong}"`);

@@ -5,7 +5,7 @@
 import { elapsed } from '../../base/clock.js';
 import { STATUS_OF_ANSWER } from '../../directory/request-answers.js';
 import { NO_NODE } from '../../engine/node-table.js';
-import { type Address, toAddress } from '../../wire/address.js';
+import type { Address } from '../../wire/address.js';
 import { REASON_OF_EVENT, type Reason, reasonOfAnswer } from './reasons.js';
 import { RecordKind } from './records.js';
 import {
@@ -161,7 +161,7 @@ export class Joiner {
     const text = hasText ? found.text : shortText(session);
     this.write({
       openedAt: this.wall - elapsed(this.clock, openedAt),
-      client: toAddress(session.client),
+      client: session.client,
       clientPort: session.clientPort,
       server: this.names.servers.get(session.server) ?? `#${session.server}`,
       text,

@@ -9,6 +9,7 @@ import {
   SessionState,
   type SessionTable,
 } from '../../engine/table/session-table.js';
+import { ADDRESS_WORDS } from '../../engine/virtual-servers.js';
 import {
   MOST_RECORDED_BYTES,
   RECORD,
@@ -127,7 +128,10 @@ export class AccessRecorder implements Observer {
     // The kernel may have seen the ACK of a session that is half open for the engine.
     const acknowledged = sessions.clientAck(slot) === sessions.serverFirst(slot);
     if (state === SessionState.synReceived && !acknowledged) return;
-    const at = this.reserve(RecordKind.close, CLOSE_WORDS, slot, now);
+    const address = sessions.clients.wordsAt(slot);
+    const isIpv6 = address < 0 ? 0 : 1;
+    const length = CLOSE_WORDS + isIpv6 * ADDRESS_WORDS;
+    const at = this.reserve(RecordKind.close, length, slot, now);
     if (at < 0) return;
     const handed = state >= SessionState.handing;
     words[at + RECORD_CLOSE.client] = sessions.client(slot);
@@ -139,10 +143,14 @@ export class AccessRecorder implements Observer {
     words[at + RECORD_CLOSE.answerReasonLength] =
       (handed ? sessions.answer(slot) : 0) |
       (REASON_INDEX[reason] << 8) |
-      (sessions.requestLength[slot]! << 16);
+      (sessions.requestLength[slot]! << 16) |
+      (isIpv6 << 24);
     const from = slot * REQUEST_WORDS;
     for (let word = 0; word < REQUEST_WORDS; word++)
       words[at + RECORD_CLOSE.request + word] = this.requests[from + word]!;
+    if (isIpv6 === 1)
+      for (let word = 0; word < ADDRESS_WORDS; word++)
+        words[at + CLOSE_WORDS + word] = sessions.clients.words[address + word]!;
     this.commit();
   }
 

@@ -87,7 +87,10 @@ export const RECORD_CLOSE = {
   bytes: RECORD_WORDS + 4,
   /** Slot of the node, or NO_NODE. */
   node: RECORD_WORDS + 5,
-  /** From the lowest byte up: Answer, index in CLOSE_REASONS, SessionTable.requestLength. */
+  /**
+   * From the lowest byte up: Answer, index in CLOSE_REASONS, SessionTable.requestLength, and 1 if
+   * the four words of the client's IPv6 address follow the request.
+   */
   answerReasonLength: RECORD_WORDS + 6,
   unused: RECORD_WORDS + 7,
   /** REQUEST_BYTES: the start of method and target. */

@@ -1,6 +1,7 @@
 /** The log thread's end of a ring of records. */
 import { CLOSE_REASONS, type CloseReason } from '../../engine/options.js';
 import { REQUEST_BYTES } from '../../engine/table/session-table.js';
+import { type Address, toAddress, toAddress6 } from '../../wire/address.js';
 import {
   RECORD,
   RECORD_CLOSE,
@@ -14,6 +15,9 @@ import {
   RING_WRITTEN,
 } from './records.js';
 
+/** Words of a close before the client's IPv6 address. */
+const CLOSE_WORDS = RECORD_CLOSE.request + REQUEST_BYTES / 4;
+
 /** The session of a record, and when the engine wrote it. */
 export interface RecordPlace {
   slot: number;
@@ -24,7 +28,7 @@ export interface RecordPlace {
 
 /** A session that has ended. */
 export interface ClosedSession extends RecordPlace {
-  client: number;
+  client: Address;
   clientPort: number;
   /** Slot of the virtual server. */
   server: number;
@@ -122,9 +126,12 @@ export class RingReader {
     const { words } = this;
     const portServer = words[at + RECORD_CLOSE.portServer]!;
     const packed = words[at + RECORD_CLOSE.answerReasonLength]!;
-    const length = packed >>> 16;
+    const length = (packed >>> 16) & 0xff;
     return {
-      client: words[at + RECORD_CLOSE.client]!,
+      client:
+        packed >>> 24 === 0
+          ? toAddress(words[at + RECORD_CLOSE.client]!)
+          : toAddress6(words, at + CLOSE_WORDS),
       clientPort: portServer >>> 16,
       server: portServer & 0xffff,
       openedAt: words[at + RECORD_CLOSE.openedAt]!,

@@ -2,7 +2,7 @@
 import type { ExplainCandidate, ExplainDocument } from '../../api/documents.js';
 import { FlowKind, FORWARD_SERVER, NO_NODE, NodeFlag } from '../../engine/forward/layout.js';
 import { NO_FLOW, ownerOf } from '../../engine/forward/tables.js';
-import { formatAddress, formatEndpoint, toAddress } from '../../wire/address.js';
+import { formatAddress, formatEndpoint, isAddress6, toAddress } from '../../wire/address.js';
 import type { ExplainedNode } from '../objects/explain.js';
 import type { ExplainClient } from '../objects/explain-request.js';
 import type { FarmSlots, ServerSlot } from '../objects/farm.js';
@@ -64,7 +64,12 @@ export function explainForward(
   };
 }
 
-function decide(keeper: ForwardKeeper, { server, port, client }: AskedPacket): Decision {
+function decide(keeper: ForwardKeeper, { server, port, client: from }: AskedPacket): Decision {
+  // These virtual servers have IPv4 addresses, so no IPv6 client has a packet for one.
+  const client =
+    from === undefined || isAddress6(from.address)
+      ? undefined
+      : { address: from.address, port: from.port };
   const { tables } = keeper;
   const { slot } = server;
   const nothing = 'no node takes anything new, so the packet would be dropped';
@@ -85,8 +90,8 @@ function decide(keeper: ForwardKeeper, { server, port, client }: AskedPacket): D
     const hash = tables.flowHash(client.address, ports, owner);
     const flow = tables.find(client.address, ports, owner, hash);
     if (flow !== NO_FLOW && (tables.nodeFlags(tables.node(flow)) & NodeFlag.keeps) !== 0) {
-      const from = formatEndpoint({ address: client.address, port: client.port });
-      return { node: tables.node(flow), why: `it has the flow of ${from}` };
+      const whose = formatEndpoint({ address: client.address, port: client.port });
+      return { node: tables.node(flow), why: `it has the flow of ${whose}` };
     }
   }
   const mask = tables.serverWord(slot, FORWARD_SERVER.stickyMask);

@@ -7,7 +7,7 @@ import { existsSync } from 'node:fs';
 import { reasonOf } from '../../base/errors.js';
 import type { Log } from '../../base/log.js';
 import { KeptFile } from '../../host/kept-file.js';
-import { type Address, toAddress } from '../../wire/address.js';
+import { type Address, ipv4Number, toAddress } from '../../wire/address.js';
 import { formatMac, parseMac } from '../../wire/ethernet.js';
 import type { EarlierBucket, EarlierFlow, EarlierServer, ForwardEndpoint } from './earlier.js';
 
@@ -43,11 +43,11 @@ interface Saved {
   readonly index: number;
   readonly mac: string;
   readonly servers: readonly {
-    readonly at: ForwardEndpoint;
+    readonly at: Omit<ForwardEndpoint, 'address'> & { readonly address: number };
     readonly flows: readonly number[];
     readonly buckets: readonly number[];
   }[];
-  readonly neighbours: readonly { readonly address: Address; readonly mac: string }[];
+  readonly neighbours: readonly { readonly address: number; readonly mac: string }[];
 }
 
 const NOTHING: EarlierRun = { servers: [], neighbours: [] };
@@ -60,13 +60,18 @@ export function saveTables(place: Place, { servers, neighbours }: EarlierRun): v
     index: place.index,
     mac: formatMac(place.mac),
     servers: servers.map(({ at, flows, buckets }) => ({
-      at,
+      at: { ...at, address: ipv4Number(at.address) },
       flows: flows.flatMap(({ client, ports, node, kind, state, seen }) => [
-        ...[client, ports, node, kind, state, seen],
+        ...[client, ports, ipv4Number(node), kind, state, seen],
       ]),
-      buckets: buckets.flatMap((bucket) => (bucket ? [bucket.node, bucket.seen] : [0, 0])),
+      buckets: buckets.flatMap((bucket) =>
+        bucket ? [ipv4Number(bucket.node), bucket.seen] : [0, 0],
+      ),
     })),
-    neighbours: neighbours.map(({ address, mac }) => ({ address, mac: formatMac(mac) })),
+    neighbours: neighbours.map(({ address, mac }) => ({
+      address: ipv4Number(address),
+      mac: formatMac(mac),
+    })),
   };
   new KeptFile(ROLE, place.interface).write(JSON.stringify(saved));
 }

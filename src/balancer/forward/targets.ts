@@ -6,7 +6,7 @@
  */
 import { NO_NODE } from '../../engine/forward/layout.js';
 import { sessionHash } from '../../engine/table/session-record.js';
-import type { Address } from '../../wire/address.js';
+import { type Address, ipv4Number } from '../../wire/address.js';
 
 /** A node that a bucket may go to. */
 export interface Target {
@@ -27,7 +27,7 @@ export function targetOf(bucket: number, targets: readonly Target[], seed: numbe
   let best = NO_NODE;
   let bestScore = Number.NEGATIVE_INFINITY;
   for (const { slot, address, weight } of targets) {
-    const hash = sessionHash(address, bucket, seed, seed);
+    const hash = sessionHash(ipv4Number(address), bucket, seed, seed);
     // Uniform in (0, 1): the logarithm is finite and not 0.
     const score = -weight / Math.log((hash + 0.5) / HASHES);
     if (score > bestScore) {

@@ -4,7 +4,9 @@ import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../engine/syn-ack-op
 import type { Journal } from '../../host/journal/journal.js';
 import { hasPins, pinName } from '../../host/pins.js';
 import { hasXdp } from '../../host/xdp.js';
+import { formatAddress, isAddress6 } from '../../wire/address.js';
 import { forwardSizes } from '../forward/sizes.js';
+import type { ServerSlot } from '../objects/farm.js';
 import type { Secrets } from '../threads/engine-messages.js';
 import { shareOfLimits } from '../threads/limits.js';
 import type { MachineInterfaces } from './interfaces.js';
@@ -81,6 +83,20 @@ async function openXdp(
   if (xdp.why !== '' && datapath === 'xdp') log.warn(line);
   else log.info(line);
   return xdp;
+}
+
+/**
+ * Memory for the addresses of IPv6 clients is made at the start, and only if it is needed then.
+ * @throws BatonError BATON_CONFIG when there is none and a virtual server has an IPv6 address
+ */
+export function requireIpv4(servers: readonly ServerSlot[]): void {
+  const server = servers.find(({ address }) => isAddress6(address));
+  if (server === undefined) return;
+  throw new BatonError(
+    'BATON_CONFIG',
+    `virtual server ${server.name} has the IPv6 address ${formatAddress(server.address)}, and no virtual server had one when the balancer started`,
+    { hint: 'start another balancer with `--replace`, which keeps the sessions' },
+  );
 }
 
 /** The program of an earlier run forwards sessions: it stays until another takes its place. */

@@ -22,7 +22,7 @@ import {
   type XdpMode,
 } from '../../host/native.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
-import { type Address, type Endpoint, toAddress } from '../../wire/address.js';
+import { type Address, type Endpoint, toAddress, toAddress6 } from '../../wire/address.js';
 import { type EarlierServer, type ForwardEndpoint, readTables } from '../forward/earlier.js';
 import { readPlaces } from './forward-maps.js';
 import { GUARD_SERVER } from './server-maps.js';
@@ -43,6 +43,8 @@ export interface EarlierNode {
 export interface EarlierSessions {
   /** Descriptor of the map `sessions`, for the engine threads. `EarlierRun.close` closes it. */
   fd: number;
+  /** The same of the map `session_addresses`. */
+  addressesFd: number;
   /** Records in the map. */
   count: number;
   /** By slot of the virtual server, also of retired ones. */
@@ -189,8 +191,12 @@ export class EarlierRun {
     };
     return {
       fd: sessions.fd,
+      addressesFd: this.open(attached, 'session_addresses').fd,
       count: sessions.maxEntries,
-      servers: readServers(this.open(attached, 'virtual_servers')),
+      servers: readServers(
+        this.open(attached, 'virtual_servers'),
+        this.open(attached, 'ipv6_aliases'),
+      ),
       nodes,
       secret: new Uint8Array(memory, CONTROL.secret, SECRET_BYTES).slice(),
     };
@@ -206,13 +212,21 @@ export class EarlierRun {
   }
 }
 
-function readServers(map: MapHandle): Map<number, Endpoint> {
+function readServers(map: MapHandle, addresses6: MapHandle): Map<number, Endpoint> {
   const servers = new Map<number, Endpoint>();
+  const byAlias = new Map<number, Address>();
+  for (const { key, value } of addresses6.entries()) {
+    const words = new DataView(key.slice().buffer);
+    const address = toAddress6([0, 4, 8, 12].map((at) => words.getUint32(at)));
+    byAlias.set(new DataView(value.slice().buffer).getUint32(0), address);
+  }
   for (const { key, value } of map.entries()) {
     const view = new DataView(key.buffer, key.byteOffset, key.byteLength);
     const server = new Uint32Array(value.slice().buffer)[0] ?? 0;
+    const number = view.getUint32(GUARD_SERVER.address);
+    const isIpv6 = view.getUint16(GUARD_SERVER.family) !== 0;
     servers.set(server & SERVER_SLOT, {
-      address: toAddress(view.getUint32(GUARD_SERVER.address)),
+      address: (isIpv6 ? byAlias.get(number) : undefined) ?? toAddress(number),
       port: view.getUint16(GUARD_SERVER.port),
     });
   }

@@ -12,6 +12,7 @@ import type { Place } from '../../host/journal/changes.js';
 import type { Journal } from '../../host/journal/journal.js';
 import type { BpfObject } from '../../host/native.js';
 import { type Address, addressBytes } from '../../wire/address.js';
+import { Aliases, aliasKey } from '../../wire/alias.js';
 import type { ServerSlot } from '../objects/farm.js';
 import type { PacketStart, RingShare } from '../threads/engine-messages.js';
 import { ForwardMaps } from './forward-maps.js';
@@ -34,16 +35,18 @@ export class Guard {
    * @param own this machine's own address, to which notices are sent
    * @param servers the virtual servers, also retired ones
    * @param workers number of engine threads
+   * @param key shared with the nodes, 16 bytes
    * @throws BatonError BATON_SYSTEM when the kernel refuses it
    */
-  constructor(own: Address, servers: readonly ServerSlot[], workers: number) {
+  constructor(own: Address, servers: readonly ServerSlot[], workers: number, key: Uint8Array) {
     this.workers = workers;
     this.object = loadObject('guard');
-    this.servers = new ServerMaps(this.object, (server) => server.slot);
+    this.servers = new ServerMaps(this.object, new Aliases(key), (server) => server.slot);
     try {
       this.forward = new ForwardMaps(this.object, false);
       this.object.mapUpdate('own', hostU32(0), addressBytes(own));
-      const sharing = Uint32Array.of(this.seeds.client, this.seeds.port, workers);
+      const { client, port } = this.seeds;
+      const sharing = Uint32Array.of(client, port, workers, ...aliasKey(key));
       this.object.mapUpdate('sharing', hostU32(0), new Uint8Array(sharing.buffer));
       this.setServers(servers);
     } catch (error) {

@@ -8,10 +8,13 @@ import { createServer } from 'node:net';
 import { BatonError } from '../../base/errors.js';
 import {
   type Address,
+  type Address4,
   type Endpoint,
   formatAddress,
   formatEndpoint,
+  isAddress6,
   toAddress,
+  toAddress6,
   UNSPECIFIED,
 } from '../../wire/address.js';
 import type { ServerSlot } from '../objects/farm.js';
@@ -30,8 +33,7 @@ export interface ListeningSocket {
 }
 
 /**
- * The listening sockets in the text of /proc/net/tcp or tcp6. Of tcp6, only those that may accept
- * IPv4.
+ * The listening sockets in the text of /proc/net/tcp or tcp6.
  */
 export function parseListening(text: string): ListeningSocket[] {
   const found: ListeningSocket[] = [];
@@ -44,11 +46,15 @@ export function parseListening(text: string): ListeningSocket[] {
     if (address === ANY_IPV6) found.push({ address: undefined, ...socket });
     else if (mapped !== undefined) found.push({ address: addressOf(mapped), ...socket });
     else if (address.length === 8) found.push({ address: addressOf(address), ...socket });
+    else {
+      const words = (address.match(/.{8}/g) ?? []).map(addressOf);
+      if (words.length === 4) found.push({ address: toAddress6(words), ...socket });
+    }
   }
   return found;
 }
 
-function addressOf(word: string): Address {
+function addressOf(word: string): Address4 {
   // The kernel prints the word in host byte order. Its bytes are in network byte order.
   const bytes = Uint32Array.of(Number.parseInt(word, 16)).buffer;
   return toAddress(new DataView(bytes).getUint32(0));
@@ -73,11 +79,13 @@ export async function requireNoListener(
   for (const server of servers) {
     const { name, address, port } = server;
     const same = sockets.filter((socket) => socket.port === port);
-    const ipv4 = same.filter((socket) => socket.address !== undefined);
-    let taken = ipv4.find((socket) => socket.address === address || socket.address === UNSPECIFIED);
+    const ipv4 = same.filter((socket) => typeof socket.address === 'number');
+    const any = isAddress6(address) ? undefined : UNSPECIFIED;
+    let taken = same.find((socket) => socket.address === address || socket.address === any);
+    const every = isAddress6(address) ? undefined : same.find((one) => one.address === undefined);
     // /proc does not say whether a socket for all IPv6 addresses accepts IPv4 too: a bind shows it.
-    if (taken === undefined && ipv4.length === 0 && same[0] !== undefined && !(await isFree(port)))
-      taken = same[0];
+    if (taken === undefined && ipv4.length === 0 && every !== undefined && !(await isFree(port)))
+      taken = every;
     if (taken === undefined) continue;
     const where = taken.address === address ? formatAddress(address) : 'every address';
     throw new BatonError(

@@ -26,7 +26,7 @@ import type { KernelForwarding } from '../forward/forwarder.js';
 import type { FarmSlots } from '../objects/farm.js';
 import type { NodeInterfaceStart, PacketStart, XdpStart } from '../threads/engine-messages.js';
 import { addressesOf, applyChange, type PreparedChange, requireChange } from './change.js';
-import { openXdpIfChosen } from './datapath-choice.js';
+import { openXdpIfChosen, requireIpv4 } from './datapath-choice.js';
 import { Guard } from './guard.js';
 import { InterfaceWatch, lockInterfaces, type MachineInterfaces } from './interfaces.js';
 import { requireNoListener } from './listeners.js';
@@ -217,6 +217,7 @@ export class Machine {
       this.isChanging = false;
     };
     try {
+      if (this.xdp?.servesIpv6 === false) requireIpv4(next.servers);
       await requireChange(this.farm, next, this.interfaces.clients, this.address);
     } catch (error) {
       end();
@@ -311,7 +312,7 @@ export class Machine {
     const { options, info, address } = this;
     this.foundEarlier = hasXdp(info.index);
     await requireNoListener(options.farm.servers);
-    this.guard = new Guard(address, options.farm.servers, options.workers);
+    this.guard = new Guard(address, options.farm.servers, options.workers, options.key);
     // Addresses that an earlier run left here are ours: its sessions need not wait for a probe.
     const ours = info.addresses.map((entry) => entry.address);
     const wanted = this.virtualAddresses().filter((address) => !ours.includes(address));

@@ -68,7 +68,7 @@ export function requireForwarded(
 /** Has the kernel verify the programs. Nothing is attached. */
 function requirePrograms(options: MachineOptions, interfaces: MachineInterfaces): void {
   const { address } = interfaces;
-  new Guard(address, options.farm.servers, options.workers).close();
+  new Guard(address, options.farm.servers, options.workers, options.key).close();
   if (options.datapath === 'packet') return;
   try {
     loadObject('xdp').close();

@@ -1,15 +1,17 @@
 /**
- * The virtual addresses on the link: checks that no other machine has one (RFC 5227 section 2.1),
- * and announces that they are ours now (section 2.3). The waits are shorter than the RFC's, which
+ * The virtual addresses on the link: checks that no other machine has one (RFC 5227 section 2.1,
+ * RFC 4862 section 5.4), and announces that they are ours now (RFC 5227 section 2.3, RFC 4861
+ * section 7.2.6). The waits are shorter than the RFC's, which
  * are meant for hundreds of hosts that start together. The takeover of a server should take less
  * than a second.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { BatonError } from '../../base/errors.js';
-import { type Address, formatAddress, UNSPECIFIED } from '../../wire/address.js';
-import { ArpOperation, type ArpPacket, buildArpRequest } from '../../wire/arp.js';
+import { type Address, formatAddress, isAddress6, UNSPECIFIED } from '../../wire/address.js';
+import { ArpOperation, type ArpPacket, buildArpRequest, parseArp } from '../../wire/arp.js';
 import { formatMac } from '../../wire/ethernet.js';
-import { ArpPort } from './arp-port.js';
+import { buildNdpAnnouncement, buildNdpProbe, NdpType, parseNdp } from '../../wire/ndp.js';
+import { LinkPort } from './link-port.js';
 
 const PROBES = 3;
 const PROBE_INTERVAL_MS = 200;
@@ -30,14 +32,15 @@ export async function probeAddresses(
   const wanted = new Set(addresses);
   const own = formatMac(mac);
   const holders = new Map<Address, string>();
-  const port = new ArpPort(interfaceIndex, (packet) => {
-    const address = claimOf(packet);
-    const holder = formatMac(packet.senderMac);
-    if (wanted.has(address) && holder !== own) holders.set(address, holder);
+  const port = new LinkPort(interfaceIndex, (frame) => {
+    const claim = claimIn(frame);
+    if (claim === undefined) return;
+    const holder = formatMac(claim.mac);
+    if (wanted.has(claim.address) && holder !== own) holders.set(claim.address, holder);
   });
   try {
     for (let probe = 0; probe < PROBES && holders.size === 0; probe++) {
-      for (const address of wanted) port.send(buildArpRequest(mac, UNSPECIFIED, address));
+      for (const address of wanted) port.send(probeOf(mac, address));
       await delay(PROBE_INTERVAL_MS);
     }
   } finally {
@@ -48,10 +51,35 @@ export async function probeAddresses(
       'BATON_IN_USE',
       `${formatAddress(address)} is already in use by ${holder}`,
       {
-        hint: 'another balancer, or a node that answers ARP for it',
+        hint: `another balancer, or a node that answers ${isAddress6(address) ? 'neighbour solicitations' : 'ARP'} for it`,
       },
     );
   }
+}
+
+function probeOf(mac: Uint8Array, address: Address): Uint8Array {
+  return isAddress6(address)
+    ? buildNdpProbe(mac, address)
+    : buildArpRequest(mac, UNSPECIFIED, address);
+}
+
+function announcementOf(mac: Uint8Array, address: Address): Uint8Array {
+  return isAddress6(address)
+    ? buildNdpAnnouncement(mac, address)
+    : buildArpRequest(mac, address, address);
+}
+
+/**
+ * The address that the sender of a frame has, or is about to take; undefined: the frame names none.
+ */
+function claimIn(frame: Uint8Array): { address: Address; mac: Uint8Array } | undefined {
+  const arp = parseArp(frame);
+  if (arp !== undefined) return { address: claimOf(arp), mac: arp.senderMac };
+  const ndp = parseNdp(frame);
+  if (ndp === undefined) return undefined;
+  // Any other solicitation comes from a host that looks for the address.
+  const claims = ndp.type === NdpType.advertisement || ndp.source === 0n;
+  return { address: claims ? ndp.target : ndp.source, mac: ndp.mac };
 }
 
 /** The address that the sender of an ARP packet has, or is about to take. */
@@ -104,9 +132,9 @@ export class Announcer {
 
   private send(addresses: readonly Address[]): void {
     if (addresses.length === 0) return;
-    const port = new ArpPort(this.interfaceIndex);
+    const port = new LinkPort(this.interfaceIndex);
     try {
-      for (const address of addresses) port.send(buildArpRequest(this.mac, address, address));
+      for (const address of addresses) port.send(announcementOf(this.mac, address));
     } finally {
       port.close();
     }

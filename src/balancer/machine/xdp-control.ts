@@ -4,6 +4,7 @@
  */
 import { CONTROL } from '../../datapath/xdp-layout.js';
 import { type Address, addressBytes } from '../../wire/address.js';
+import { aliasKey } from '../../wire/alias.js';
 import type { Secrets } from '../threads/engine-messages.js';
 
 const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
@@ -61,5 +62,6 @@ export function writeControl(control: ArrayBuffer, values: ControlValues): void 
   bytes.set(values.headKey, CONTROL.headKey);
   words[CONTROL.cookieAt / WORD_BYTES] = values.cookieAt;
   bytes.set(values.key, CONTROL.key);
+  words.set(aliasKey(values.key), CONTROL.alias / WORD_BYTES);
   bytes.set(values.secret, CONTROL.secret);
 }

@@ -36,7 +36,8 @@ import {
 } from '../../host/native.js';
 import { makePinDirectory, pinName } from '../../host/pins.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
-import type { Address } from '../../wire/address.js';
+import { type Address, isAddress6 } from '../../wire/address.js';
+import { Aliases } from '../../wire/alias.js';
 import type { EarlierServer } from '../forward/earlier.js';
 import type { KernelForwarding } from '../forward/forwarder.js';
 import type { FarmSlots, NodeSlot, ServerSlot } from '../objects/farm.js';
@@ -61,6 +62,7 @@ const PINNED = [
   'control',
   'sessions',
   'session_index',
+  'session_addresses',
   'nodes',
   'virtual_servers',
   'counters',
@@ -97,6 +99,11 @@ export class XdpProgram implements KernelForwarding {
   private readonly driver: string;
   private readonly attachment: XdpAttachment;
   private readonly capacity: number;
+  /**
+   * There is memory for the addresses of IPv6 clients, because a virtual server had an IPv6 address
+   * at the start.
+   */
+  readonly servesIpv6: boolean;
   /** Nodes that are not in the config and still have sessions of an earlier run, retired. */
   readonly departed: readonly NodeSlot[];
   /** The tables of virtual servers with mode forward. */
@@ -127,12 +134,14 @@ export class XdpProgram implements KernelForwarding {
     this.capacity = Math.max(options.limits.sessions, census.mostOfWorker);
     this.indexWords = indexWordsFor(this.capacity);
     this.headSets = headSetsFor(options.farm.servers);
+    this.servesIpv6 = options.farm.servers.some(({ address }) => isAddress6(address));
     this.driver = native().interfaceDriver(options.interface);
     // The new config may have another key. Handshakes that began under the old one can complete.
     this.secret = earlier?.sessions?.secret ?? sequenceSecret(options.key);
     this.object = loadObject('xdp', {
       sessions: this.capacity * options.workers,
       session_index: (this.indexWords * options.workers) / INDEX_LINE_WORDS,
+      session_addresses: this.servesIpv6 ? this.capacity * options.workers : 1,
       forward_buckets: options.forward.buckets,
       forward_flows: options.forward.sets,
       heads: Math.max(1, this.headSets * HEAD_WAYS * options.workers),
@@ -146,7 +155,7 @@ export class XdpProgram implements KernelForwarding {
         this.object.mapMemory('nodes'),
         options.nodeInterface?.info ?? options.info,
       );
-      this.servers = new XdpServers(this.object, this.control);
+      this.servers = new XdpServers(this.object, this.control, new Aliases(options.key));
       this.memory = {
         servers: this.object.mapMemory('forward_servers'),
         buckets: this.object.mapMemory('forward_buckets'),
@@ -218,6 +227,7 @@ export class XdpProgram implements KernelForwarding {
         control: object.mapFd('control'),
         sessions: object.mapFd('sessions'),
         index: object.mapFd('session_index'),
+        addresses: this.servesIpv6 ? object.mapFd('session_addresses') : undefined,
         events: object.mapFd('events'),
         heads: object.mapFd('heads'),
         moves: object.mapFd('moves'),
@@ -417,6 +427,7 @@ export class XdpProgram implements KernelForwarding {
     const ours = new Map(this.firstNodes.map((node) => [node.address, node.slot]));
     return {
       fd: sessions.fd,
+      addressesFd: sessions.addressesFd,
       count: sessions.count,
       servers: this.earlierServers,
       nodes: Int32Array.from(sessions.nodes, (node) => ours.get(node.address) ?? -1),

@@ -7,7 +7,13 @@ import { BatonError } from '../../base/errors.js';
 import { quoted } from '../../base/text.js';
 import { formatPlace } from '../../config/virtual-server.js';
 import { makeHello } from '../../request/tls/make-hello.js';
-import { type Address, formatEndpoint, MOST_PORT, parseAddress } from '../../wire/address.js';
+import {
+  type Address,
+  formatEndpoint,
+  isAddress6,
+  MOST_PORT,
+  parseAddress,
+} from '../../wire/address.js';
 import type { ServerSlot } from './farm.js';
 
 interface Scheme {
@@ -130,22 +136,24 @@ function parseUrl(url: string): AskedUrl {
       hint: 'leave out what is before the @: requests do not have it in their URL',
     });
   }
-  const [, host = '', digits] = /^(.*?)(?::(\d{0,5}))?$/.exec(authority) ?? [];
+  const [, literal, name = '', digits] =
+    /^(?:\[([^\]]*)\]|(.*?))(?::(\d{0,5}))?$/.exec(authority) ?? [];
+  const host = literal ?? name;
   const port = digits === undefined || digits === '' ? known.port : Number(digits);
-  if (host.startsWith('[')) {
-    throw new BatonError('BATON_REQUEST', `${quoted(authority)} is an IPv6 address`, {
+  const address = parseAddress(host);
+  if (literal !== undefined && (address === undefined || !isAddress6(address))) {
+    throw new BatonError('BATON_REQUEST', `${quoted(authority)} is not an IPv6 address`, {
       where: 'url',
-      hint: 'virtual servers have IPv4 addresses',
     });
   }
-  if (port === undefined || port === 0 || port > MOST_PORT || host.includes(':')) {
+  if (port === undefined || port === 0 || port > MOST_PORT || name.includes(':')) {
     throw new BatonError('BATON_REQUEST', `${quoted(authority)} has no valid port`, {
       where: 'url',
     });
   }
   const target = rest.startsWith('/') ? rest : `/${rest}`;
   const { protocol, transport } = known;
-  return { protocol, transport, authority, address: parseAddress(host), host, port, target };
+  return { protocol, transport, authority, address, host, port, target };
 }
 
 /** The virtual server of an address and port, or of a host name: the only one with the port. */
@@ -188,8 +196,9 @@ function list(servers: readonly ServerSlot[]): string {
 }
 
 function parseClient(from: string): ExplainClient {
-  const [, host = '', digits] = /^([^:]*)(?::(\d{1,5}))?$/.exec(from) ?? [];
-  const address = parseAddress(host);
+  // An IPv6 address with a port is in brackets.
+  const [, literal, name, digits] = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d{1,5}))?$/.exec(from) ?? [];
+  const address = parseAddress(literal ?? name ?? from);
   const port = digits === undefined ? undefined : Number(digits);
   if (address === undefined || (port !== undefined && (port === 0 || port > MOST_PORT))) {
     throw new BatonError('BATON_REQUEST', `${quoted(from)} is not the address of a client`, {

@@ -16,6 +16,7 @@ import { BatonError } from '../../base/errors.js';
 import { Directory } from '../../directory/directory.js';
 import { canonicalPath } from '../../directory/pattern.js';
 import { SLASH } from '../../request/http/tables.js';
+import type { Address } from '../../wire/address.js';
 import type { ExplainAnswer, ExplainQuestion } from '../threads/engine-messages.js';
 import { lookUp, noHolder } from './explain-lookup.js';
 import { type AskedRequest, askedRequest } from './explain-request.js';
@@ -48,7 +49,7 @@ export interface ExplainParts {
   engine: {
     readonly workers: number;
     /** The thread that owns sessions of a client at this virtual server. */
-    workerOf(address: number, port: number, server: number): number;
+    workerOf(address: Address, port: number, server: number): number;
     /** Undefined: the thread has another farm. */
     explain(worker: number, question: ExplainQuestion): Promise<ExplainAnswer | undefined>;
   };

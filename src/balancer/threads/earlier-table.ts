@@ -12,11 +12,20 @@ export type Heir = Pick<Engine, 'takeOver' | 'takeLoss'> & {
 export class EarlierTable {
   private readonly start: EarlierStart;
   private readonly map: Pick<MapHandle, 'memory' | 'close'>;
+  private readonly addresses: Pick<MapHandle, 'memory' | 'close'>;
 
-  /** @param map the map `sessions` of that run, which `start` describes; `close` closes it */
-  constructor(start: EarlierStart, map: Pick<MapHandle, 'memory' | 'close'>) {
+  /**
+   * @param map the map `sessions` of that run, which `start` describes; `close` closes it
+   * @param addresses its map `session_addresses`, the same
+   */
+  constructor(
+    start: EarlierStart,
+    map: Pick<MapHandle, 'memory' | 'close'>,
+    addresses: Pick<MapHandle, 'memory' | 'close'>,
+  ) {
     this.start = start;
     this.map = map;
+    this.addresses = addresses;
   }
 
   /**
@@ -43,6 +52,7 @@ export class EarlierTable {
 
   close(): void {
     this.map.close();
+    this.addresses.close();
   }
 
   /**
@@ -51,7 +61,7 @@ export class EarlierTable {
    */
   private visit(visit: (old: RecordReader, slot: number, server: number) => boolean): void {
     const { count, servers } = this.start;
-    const old = new RecordReader(this.map.memory(), 0, count);
+    const old = new RecordReader(this.map.memory(), 0, count, this.addresses.memory());
     for (let slot = 0; slot < count; slot++) {
       // Most of the table may never have been used.
       if (old.state(slot) === 0) continue;

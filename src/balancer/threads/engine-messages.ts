@@ -43,6 +43,8 @@ export interface PacketStart extends Secrets {
 export interface EarlierStart {
   /** File descriptor of its map `sessions`. */
   fd: number;
+  /** That of its map `session_addresses`. */
+  addressesFd: number;
   /** Records in the map. */
   count: number;
   /** Our slot of each of its virtual servers and nodes, or -1. */
@@ -65,7 +67,10 @@ export interface XdpStart extends Secrets {
   /** Sessions of each worker, and words of its index. */
   capacity: number;
   indexWords: number;
-  fds: Record<'control' | 'sessions' | 'index' | 'events' | 'heads' | 'moves', number>;
+  fds: Record<'control' | 'sessions' | 'index' | 'events' | 'heads' | 'moves', number> & {
+    /** Undefined: no virtual server had an IPv6 address at the start. */
+    addresses: number | undefined;
+  };
   /** Sets of heads of each worker (bpf/lib/heads.h); 0: the program forwards none by itself. */
   headSets: number;
   earlier: EarlierStart | undefined;

@@ -19,6 +19,7 @@ import { MAX_XDP_NODES, MOST_VIRTUAL_SERVERS } from '../../datapath/xdp-layout.j
 import type { NodeStates } from '../../directory/node-states.js';
 import { sessionHash, sessionWorker } from '../../engine/table/session-record.js';
 import type { Address } from '../../wire/address.js';
+import { Aliases } from '../../wire/alias.js';
 import type { Farm } from '../objects/farm.js';
 import { clearReused, farmStates, writeFarm } from '../objects/farm-states.js';
 import { EngineHandle, type EngineListener } from './engine-handle.js';
@@ -59,11 +60,19 @@ export class EnginePool {
   /** Session numbers of each thread. */
   private readonly slots: number;
   private readonly seeds: Secrets['seeds'];
+  private readonly aliases: Aliases;
   private readonly states: NodeStates;
   private farm: Farm;
   private complete = (snapshot: EngineSnapshot): EngineSnapshot => snapshot;
 
-  private constructor(slots: number, seeds: Secrets['seeds'], states: NodeStates, farm: Farm) {
+  private constructor(
+    slots: number,
+    seeds: Secrets['seeds'],
+    key: Uint8Array,
+    states: NodeStates,
+    farm: Farm,
+  ) {
+    this.aliases = new Aliases(key);
     this.slots = slots;
     this.seeds = seeds;
     this.states = states;
@@ -78,7 +87,13 @@ export class EnginePool {
     const { program, workers, given, listener } = options;
     const limits = shareOfLimits(given.limits, workers);
     const states = farmStates(given.nodes, workers);
-    const pool = new EnginePool(limits.sessions, given.datapath.seeds, states, given.farm);
+    const pool = new EnginePool(
+      limits.sessions,
+      given.datapath.seeds,
+      given.key,
+      states,
+      given.farm,
+    );
     if (options.complete !== undefined) pool.complete = options.complete;
     try {
       for (let worker = 0; worker < workers; worker++) {
@@ -151,7 +166,8 @@ export class EnginePool {
   /** The thread that owns the sessions of a client at a virtual server, named by its slot. */
   workerOf(client: Address, port: number, server: number): number {
     const { seeds } = this;
-    const hash = sessionHash(client, ((port << 16) | server) >>> 0, seeds.client, seeds.port);
+    const number = this.aliases.of(client);
+    const hash = sessionHash(number, ((port << 16) | server) >>> 0, seeds.client, seeds.port);
     return sessionWorker(hash, this.engines.length);
   }
 

@@ -23,6 +23,7 @@ import { joinObservers } from '../../engine/observers.js';
 import type { EngineOptions } from '../../engine/options.js';
 import { WithheldOptions } from '../../engine/withheld-options.js';
 import { native } from '../../host/native.js';
+import { Aliases } from '../../wire/alias.js';
 import { AccessRecorder } from '../access-log/recorder.js';
 import { farmStates } from '../objects/farm-states.js';
 import { openDatapath } from './engine-datapath.js';
@@ -45,7 +46,9 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
   const tell = (message: FromEngine): void => port.postMessage(message);
   const { worker, workers } = given;
   const states = farmStates(given.nodes, workers, worker);
-  const nodes = new NodeTable(farm.nodes, states, new WithheldOptions(given.withheld));
+  const aliases = new Aliases(given.key);
+  const withheld = new WithheldOptions(given.withheld);
+  const nodes = new NodeTable(farm.nodes, states, withheld, (address) => aliases.of(address));
   const dispatcher = new RequestDispatcher({
     ...routesOf(farm),
     candidates: new HandoffCandidates(nodes),

@@ -11,7 +11,7 @@ import {
   SessionState,
   type SessionTable,
 } from '../../engine/table/session-table.js';
-import { formatEndpoint, toAddress } from '../../wire/address.js';
+import { formatEndpoint } from '../../wire/address.js';
 
 /** What a row names by slot. */
 export interface Names {
@@ -35,10 +35,11 @@ export function sessionRow(
   const chosen = state >= SessionState.handing;
   const start = slot * REQUEST_BYTES;
   const length = sessions.requestLength[slot] ?? 0;
+  const client = sessions.clientAddress(slot);
   const status = chosen ? STATUS_OF_ANSWER.get(sessions.answer(slot)) : undefined;
   const parked = sessions.parkedAt(slot);
   return {
-    client: formatEndpoint({ address: toAddress(sessions.client(slot)), port: key >>> 16 }),
+    client: formatEndpoint({ address: client, port: key >>> 16 }),
     virtualServer: names.virtualServers.get(key & 0xffff) ?? '',
     state: SESSION_STATE_NAMES[state] ?? '',
     node: chosen ? (names.nodes.get(node) ?? '') : '',

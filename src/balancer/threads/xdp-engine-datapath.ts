@@ -9,6 +9,7 @@ import { openXdpDatapath, type XdpDatapath } from '../../datapath/xdp.js';
 import { CONTROL } from '../../datapath/xdp-layout.js';
 import type { Engine } from '../../engine/engine.js';
 import type { HeadMemory } from '../../engine/moving/judged-heads.js';
+import { SESSION_ADDRESS_BYTES } from '../../engine/table/client-addresses.js';
 import { KERNEL_EVENT_WORDS } from '../../engine/table/kernel-event.js';
 import { SESSION_RECORD_BYTES } from '../../engine/table/session-record.js';
 import { native } from '../../host/native.js';
@@ -48,11 +49,24 @@ export class XdpEngineDatapath implements EngineDatapath {
     this.control = control;
     this.datapath = openXdpDatapath(native(), pool, worker, stages, largestFrame(control));
     if (earlier !== undefined)
-      this.earlier = new EarlierTable(earlier, native().openMap({ fd: earlier.fd }));
+      this.earlier = new EarlierTable(
+        earlier,
+        native().openMap({ fd: earlier.fd }),
+        native().openMap({ fd: earlier.addressesFd }),
+      );
     this.options = {
       limits: { ...limits, sessions: capacity },
       memory: {
         records: native().openMap({ fd: fds.sessions }).memory(),
+        ...(fds.addresses === undefined
+          ? {}
+          : {
+              addresses: new Uint32Array(
+                native().openMap({ fd: fds.addresses }).memory(),
+                worker * capacity * SESSION_ADDRESS_BYTES,
+                (capacity * SESSION_ADDRESS_BYTES) / WORD_BYTES,
+              ),
+            }),
         recordsOffset: worker * capacity * SESSION_RECORD_BYTES,
         index: native().openMap({ fd: fds.index }).memory(),
         indexOffset: worker * indexWords * WORD_BYTES,

@@ -11,7 +11,6 @@
  * These fields of the session have this meaning while it is being answered and afterwards.
  */
 import { type AnswerNumber, MOST_ANSWER_BYTES } from '../../directory/answers.js';
-import { IPV4_HEADER_BYTES } from '../../wire/ipv4.js';
 import { seqAdd, seqAfter, seqDiff } from '../../wire/seq.js';
 import { TCP_HEADER_BYTES, TcpFlag, TIMESTAMPS_BYTES } from '../../wire/tcp.js';
 import type { ClientWriter } from '../client-writer.js';
@@ -150,7 +149,7 @@ export class AnswerSender {
   private pieceBytes(slot: number): number {
     const { sessions, options } = this.core;
     const mss = Math.max(LEAST_MSS, sessions.mss(slot));
-    const link = options.mtu - IPV4_HEADER_BYTES - TCP_HEADER_BYTES;
+    const link = options.mtu - this.core.ipBytesOf(slot) - TCP_HEADER_BYTES;
     const timestamps = sessions.has(slot, SessionFlag.timestampsOk) ? TIMESTAMPS_BYTES : 0;
     return Math.min(mss, link) - timestamps;
   }

@@ -3,7 +3,7 @@
  * change makes another table.
  */
 import { Protocol } from '../../wire/ipv4.js';
-import { Mode, type ServerAt } from '../farm.js';
+import { Mode, type NumberOf, onlyIpv4, type ServerAt } from '../farm.js';
 
 const NONE = -1;
 
@@ -13,12 +13,13 @@ export class ForwardPorts {
   /** By address and transport: its ranges in ascending order, each as from, to, slot. */
   private readonly ranges = new Map<number, Uint32Array>();
 
-  constructor(servers: readonly ServerAt[]) {
+  /** @param numberOf of the engine's key; by default only IPv4 is possible */
+  constructor(servers: readonly ServerAt[], numberOf: NumberOf = onlyIpv4) {
     const lists = new Map<number, { from: number; to: number; slot: number }[]>();
     const forwarding = servers.filter(({ mode }) => mode === Mode.forward);
     this.count = forwarding.length;
     for (const { slot, address, transport = Protocol.tcp, ports = [] } of forwarding) {
-      const key = keyOf(address, transport);
+      const key = keyOf(numberOf(address), transport);
       const list = lists.get(key) ?? [];
       list.push(...ports.map(({ from, to }) => ({ from, to, slot })));
       lists.set(key, list);

@@ -16,6 +16,7 @@
  */
 import { Counter } from '../../base/counters.js';
 import { Protocol } from '../../directory/dispatcher.js';
+import { IPV6_HEADER_BYTES } from '../../wire/ipv6.js';
 import { IxpType } from '../../wire/ixp.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import type { Answers } from '../answers/answers.js';
@@ -175,6 +176,8 @@ export class Inheritance {
     const slot = sessions.insert(client, key, clock);
     if (slot < 0) return slot;
     sessions.copyFrom(old, from, slot);
+    if (this.core.ipBytesOf(slot) === IPV6_HEADER_BYTES)
+      sessions.clients.copy(slot, old.addresses, from);
     // Where the client was in its stream ended with that process: the session stays with its node.
     sessions.setFlags(slot, sessions.flags(slot) & ~SessionFlag.watched);
     // The client's next segment will tell its MAC address.

@@ -6,6 +6,13 @@ import { Counter } from '../../base/counters.js';
 import { FrameFlags } from '../../datapath/datapath.js';
 import { ETHERNET, ETHERNET_HEADER_BYTES, EtherType, writeMac } from '../../wire/ethernet.js';
 import { IPV4_HEADER_BYTES, Protocol, writeIpv4 } from '../../wire/ipv4.js';
+import {
+  finishTcpChecksum6,
+  IPV6,
+  IPV6_HEADER_BYTES,
+  swapAddresses6,
+  writeIpv6,
+} from '../../wire/ipv6.js';
 import { emitIxcp, IXCP, IXCP_HEADER_BYTES } from '../../wire/ixcp.js';
 import { IXP, IXP_HEADER_BYTES, IXP_VERSION, IxpFlag, IxpType, sealIxp } from '../../wire/ixp.js';
 import { seqAdd, seqAfter, seqDiff } from '../../wire/seq.js';
@@ -20,6 +27,7 @@ import {
   writeTimestamps,
 } from '../../wire/tcp.js';
 import type { Core } from '../core.js';
+import { mssWith } from '../syn-ack-options.js';
 import { SessionFlag } from '../table/session-table.js';
 
 /**
@@ -32,9 +40,6 @@ export const LEAST_MTU =
 /** MSS, SACK, timestamps and window scale, padded to words. */
 const MOST_SYN_OPTIONS = 20;
 const IP = ETHERNET_HEADER_BYTES;
-const IXP_AT = IP + IPV4_HEADER_BYTES;
-/** Offset of the TCP header behind IXP. */
-const WRAPPED_TCP = IXP_AT + IXP_HEADER_BYTES;
 
 export class NodeWriter {
   private readonly core: Core;
@@ -46,7 +51,7 @@ export class NodeWriter {
   /** Bytes of payload that fit in one IXP frame of a session. */
   pieceBytes(slot: number): number {
     const timestamps = this.core.sessions.has(slot, SessionFlag.timestampsOk);
-    return this.core.mss - (timestamps ? TIMESTAMPS_BYTES : 0);
+    return mssWith(this.core.mss, this.core.ipBytesOf(slot)) - (timestamps ? TIMESTAMPS_BYTES : 0);
   }
 
   /**
@@ -65,13 +70,12 @@ export class NodeWriter {
     const { sessions, servers, heads } = this.core;
     const timestamps = sessions.has(slot, SessionFlag.timestampsOk);
     const headerBytes = TCP_HEADER_BYTES + (timestamps ? TIMESTAMPS_BYTES : 0);
-    const frame = this.core.reserve(WRAPPED_TCP + headerBytes + length);
+    const tcpBytes = headerBytes + length;
+    const frame = this.begin(slot, tcpBytes);
     if (frame < 0) return false;
     const { view, bytes } = this.core.transmit.memory;
-    const tcp = frame + WRAPPED_TCP;
-    const client = sessions.client(slot);
+    const tcp = this.tcpIn(frame, slot);
     const server = this.core.serverOf(slot);
-    const virtualAddress = servers.address[server]!;
     writeTcp(
       view,
       tcp,
@@ -86,18 +90,8 @@ export class NodeWriter {
     if (timestamps)
       writeTimestamps(view, tcp + TCP.options, sessions.tsval(slot), this.core.tsvalOf(slot));
     if (length > 0) heads.copy(sessions.head[slot]!, at, length, bytes, tcp + headerBytes);
-    finishTcpChecksum(view, tcp, headerBytes + length, client, virtualAddress);
-    return this.finishWrapped(
-      frame,
-      slot,
-      type,
-      client,
-      virtualAddress,
-      headerBytes + length,
-      sessions.node(slot),
-      ixpFlags,
-      request,
-    );
+    this.finishChecksum(frame, slot, tcpBytes);
+    return this.finish(frame, slot, type, tcpBytes, sessions.node(slot), ixpFlags, request);
   }
 
   /**
@@ -108,14 +102,12 @@ export class NodeWriter {
   sendSyn(slot: number, ixpFlags = 0): boolean {
     const { core } = this;
     const { sessions, servers } = core;
-    const frame = core.reserve(WRAPPED_TCP + TCP_HEADER_BYTES + MOST_SYN_OPTIONS);
+    const frame = this.begin(slot, TCP_HEADER_BYTES + MOST_SYN_OPTIONS);
     if (frame < 0) return false;
     const { view } = core.transmit.memory;
-    const tcp = frame + WRAPPED_TCP;
+    const tcp = this.tcpIn(frame, slot);
     const node = sessions.node(slot);
-    const client = sessions.client(slot);
     const server = core.serverOf(slot);
-    const virtualAddress = servers.address[server]!;
     const flags = sessions.flags(slot) & ~core.nodes.omittedOptions(node);
     const scaled = (flags & SessionFlag.windowScaleOk) !== 0;
     const end = writeSynOptions(
@@ -140,9 +132,9 @@ export class NodeWriter {
       TcpFlag.syn,
       sessions.window(slot),
     );
-    finishTcpChecksum(view, tcp, length, client, virtualAddress);
-    const type = IxpType.replay;
-    return this.finishWrapped(frame, slot, type, client, virtualAddress, length, node, ixpFlags);
+    this.writeHeader(frame, slot, length);
+    this.finishChecksum(frame, slot, length);
+    return this.finish(frame, slot, IxpType.replay, length, node, ixpFlags);
   }
 
   /**
@@ -167,7 +159,7 @@ export class NodeWriter {
     }
     const bare = (segment.flags & (TcpFlag.syn | TcpFlag.rst)) !== 0;
     const length = bare ? 0 : end;
-    const piece = options.mtu - IPV4_HEADER_BYTES - IXP_HEADER_BYTES - segment.headerBytes;
+    const piece = options.mtu - segment.ipBytes - IXP_HEADER_BYTES - segment.headerBytes;
     let at = 0;
     do {
       const taken = Math.min(piece, length - at);
@@ -212,10 +204,11 @@ export class NodeWriter {
   ): boolean {
     const { segment, sessions } = this.core;
     const { headerBytes } = segment;
-    const frame = this.core.reserve(WRAPPED_TCP + headerBytes + length);
+    const tcpBytes = headerBytes + length;
+    const frame = this.begin(slot, tcpBytes);
     if (frame < 0) return false;
     const { view, bytes } = this.core.transmit.memory;
-    const tcp = frame + WRAPPED_TCP;
+    const tcp = this.tcpIn(frame, slot);
     let from = segment.tcp;
     for (let to = tcp; to < tcp + headerBytes; to++) bytes[to] = bytes[from++]!;
     from = segment.payload + at;
@@ -228,21 +221,9 @@ export class NodeWriter {
       view.setUint32(tcp + TCP.sequence, seqAdd(segment.sequence, at));
       // FIN and PSH belong to the last piece.
       if (!last) view.setUint8(tcp + TCP.flags, segment.flags & ~(TcpFlag.fin | TcpFlag.psh));
-      finishTcpChecksum(view, tcp, headerBytes + length, segment.source, segment.destination);
+      this.finishChecksum(frame, slot, tcpBytes);
     }
-    const node = sessions.node(slot);
-    const tcpBytes = headerBytes + length;
-    return this.finishWrapped(
-      frame,
-      slot,
-      type,
-      segment.source,
-      segment.destination,
-      tcpBytes,
-      node,
-      ixpFlags,
-      request,
-    );
+    return this.finish(frame, slot, type, tcpBytes, sessions.node(slot), ixpFlags, request);
   }
 
   /**
@@ -281,30 +262,17 @@ export class NodeWriter {
   ): boolean {
     if (!this.core.reachable(node)) return false;
     const { sessions, servers } = this.core;
-    const frame = this.core.reserve(WRAPPED_TCP + TCP_HEADER_BYTES);
+    const frame = this.begin(slot, TCP_HEADER_BYTES);
     if (frame < 0) return false;
-    const client = sessions.client(slot);
     const server = this.core.serverOf(slot);
-    const virtualAddress = servers.address[server]!;
     const view = this.core.transmit.memory.view;
-    const tcp = frame + WRAPPED_TCP;
+    const tcp = this.tcpIn(frame, slot);
     const port = sessions.portServer(slot) >>> 16;
     const serverPort = servers.port[server]!;
     const bytes = TCP_HEADER_BYTES;
     writeTcp(view, tcp, port, serverPort, sequence, acknowledgement, bytes, flags, 0);
-    finishTcpChecksum(view, tcp, bytes, client, virtualAddress);
-    return this.finishWrapped(
-      frame,
-      slot,
-      type,
-      client,
-      virtualAddress,
-      bytes,
-      node,
-      0,
-      request,
-      sequence,
-    );
+    this.finishChecksum(frame, slot, bytes);
+    return this.finish(frame, slot, type, bytes, node, 0, request, sequence);
   }
 
   /**
@@ -329,8 +297,9 @@ export class NodeWriter {
    */
   answerNotice(type: number): boolean {
     const { core } = this;
-    const { segment, options, transmit } = core;
-    const frame = this.core.reserve(IXP_AT + IXCP_HEADER_BYTES);
+    const { segment, transmit } = core;
+    const { ipBytes } = segment;
+    const frame = this.core.reserve(IP + ipBytes + IXCP_HEADER_BYTES);
     if (frame < 0) return false;
     const view = transmit.memory.view;
     const source = segment.offset + ETHERNET.source;
@@ -341,22 +310,79 @@ export class NodeWriter {
       view.getUint32(source + 2),
     );
     writeMac(view, frame + ETHERNET.source, core.nodeMacHigh, core.nodeMacLow);
-    view.setUint16(frame + ETHERNET.type, EtherType.ipv4);
-    const length = IPV4_HEADER_BYTES + IXCP_HEADER_BYTES;
-    writeIpv4(view, frame + IP, length, Protocol.ixcp, options.address, segment.source);
+    const ip = frame + IP;
+    if (segment.isIpv6) {
+      view.setUint16(frame + ETHERNET.type, EtherType.ipv6);
+      writeIpv6(view, ip, IXCP_HEADER_BYTES, Protocol.ixcp);
+      swapAddresses6(view, segment.ip, ip);
+    } else {
+      view.setUint16(frame + ETHERNET.type, EtherType.ipv4);
+      const length = IPV4_HEADER_BYTES + IXCP_HEADER_BYTES;
+      writeIpv4(view, ip, length, Protocol.ixcp, core.address, segment.source);
+    }
     const session = view.getUint32(segment.tcp + IXCP.session);
-    emitIxcp(view, frame + IXP_AT, options.address, segment.source, { type, session }, core.hash);
-    transmit.commit(frame, ETHERNET_HEADER_BYTES + length, core.nodePort);
+    const at = ip + ipBytes;
+    emitIxcp(view, at, core.address, segment.source, { type, session }, core.hash);
+    transmit.commit(frame, at + IXCP_HEADER_BYTES - frame, core.nodePort);
     core.counters.count(Counter.sent);
     return true;
   }
 
-  private finishWrapped(
+  /**
+   * Reserves a frame of a session for a node, with this many bytes of TCP, and writes its IP
+   * header. Returns its offset, or -1.
+   */
+  private begin(slot: number, tcpBytes: number): number {
+    const { core } = this;
+    const frame = core.reserve(IP + core.ipBytesOf(slot) + IXP_HEADER_BYTES + tcpBytes);
+    if (frame >= 0) this.writeHeader(frame, slot, tcpBytes);
+    return frame;
+  }
+
+  /** Writes EtherType and IP header of a frame of a session, with this many bytes of TCP. */
+  private writeHeader(frame: number, slot: number, tcpBytes: number): void {
+    const { core } = this;
+    const { sessions, servers } = core;
+    const server = core.serverOf(slot);
+    const ipBytes = servers.ipBytes[server]!;
+    const { view } = core.transmit.memory;
+    const ip = frame + IP;
+    const length = IXP_HEADER_BYTES + tcpBytes;
+    if (ipBytes === IPV6_HEADER_BYTES) {
+      view.setUint16(frame + ETHERNET.type, EtherType.ipv6);
+      writeIpv6(view, ip, length, Protocol.ixp);
+      sessions.clients.write(slot, view, ip + IPV6.source);
+      servers.writeAddress(server, view, ip + IPV6.destination);
+    } else {
+      view.setUint16(frame + ETHERNET.type, EtherType.ipv4);
+      const virtualAddress = servers.address[server]!;
+      const total = IPV4_HEADER_BYTES + length;
+      writeIpv4(view, ip, total, Protocol.ixp, sessions.client(slot), virtualAddress);
+    }
+  }
+
+  /** Offset of the TCP header in a frame of a session. */
+  private tcpIn(frame: number, slot: number): number {
+    return frame + IP + this.core.ipBytesOf(slot) + IXP_HEADER_BYTES;
+  }
+
+  private finishChecksum(frame: number, slot: number, tcpBytes: number): void {
+    const { core } = this;
+    const { view } = core.transmit.memory;
+    const tcp = this.tcpIn(frame, slot);
+    if (core.ipBytesOf(slot) === IPV6_HEADER_BYTES) {
+      finishTcpChecksum6(view, frame + IP, tcp, tcpBytes, Protocol.tcp);
+      return;
+    }
+    const virtualAddress = core.servers.address[core.serverOf(slot)]!;
+    finishTcpChecksum(view, tcp, tcpBytes, core.sessions.client(slot), virtualAddress);
+  }
+
+  /** Writes the rest of a frame that `begin` has begun, and sends it. */
+  private finish(
     frame: number,
     slot: number,
     type: number,
-    client: number,
-    virtualAddress: number,
     tcpBytes: number,
     node: number,
     ixpFlags = 0,
@@ -364,20 +390,17 @@ export class NodeWriter {
     confirm = this.core.sessions.handedTo(slot),
   ): boolean {
     const core = this.core;
-    const { sessions, options, transmit, counters } = core;
+    const { sessions, transmit, counters } = core;
     const view = transmit.memory.view;
     const flags = sessions.flags(slot) & ~core.nodes.omittedOptions(node);
     core.addressTo(frame, node);
-    view.setUint16(frame + ETHERNET.type, EtherType.ipv4);
-    const totalLength = IPV4_HEADER_BYTES + IXP_HEADER_BYTES + tcpBytes;
-    writeIpv4(view, frame + IP, totalLength, Protocol.ixp, client, virtualAddress);
-    const ixp = frame + IXP_AT;
+    const ixp = frame + IP + core.ipBytesOf(slot);
     view.setUint8(ixp + IXP.version, IXP_VERSION);
     view.setUint8(ixp + IXP.type, type);
     view.setUint8(ixp + IXP.length, IXP_HEADER_BYTES);
     view.setUint8(ixp + IXP.service, 0);
     view.setUint32(ixp + IXP.session, sessions.nonce(slot));
-    view.setUint32(ixp + IXP.balancer, options.address);
+    view.setUint32(ixp + IXP.balancer, core.address);
     view.setUint32(ixp + IXP.confirm, confirm);
     view.setUint16(ixp + IXP.mss, Math.max(sessions.mss(slot), MIN_MSS));
     view.setUint8(
@@ -391,7 +414,7 @@ export class NodeWriter {
     view.setUint32(ixp + IXP.tsval, request === 0 ? sessions.tsval(slot) : request);
     view.setUint32(ixp + IXP.tsecr, this.core.tsvalOf(slot));
     sealIxp(view, frame + IP, ixp, core.hash);
-    transmit.commit(frame, WRAPPED_TCP + tcpBytes, core.nodePort);
+    transmit.commit(frame, ixp + IXP_HEADER_BYTES + tcpBytes - frame, core.nodePort);
     counters.count(Counter.sent);
     return true;
   }

@@ -10,6 +10,7 @@ import type { Gathering } from '../moving/gathering.js';
 import type { Leaving } from '../moving/leaving.js';
 import type { ParkingNotice } from '../moving/parking.js';
 import { NodeAddresses } from '../node-addresses.js';
+import { PORT_OF_IPV6 } from '../segment.js';
 import { KERNEL_EVENT, noticeType } from '../table/kernel-event.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
 import type { Confirmation } from './confirmation.js';
@@ -63,7 +64,7 @@ export class Notices {
     this.gathering = gathering;
   }
 
-  /** An IXCP packet for us, whose IPv4 header is parsed. */
+  /** An IXCP packet for us, whose IP header is parsed. */
   receive(): void {
     const { segment, nodes, counters, hash } = this.core;
     const view = segment.view;
@@ -78,7 +79,7 @@ export class Notices {
       return;
     }
     const type = view.getUint8(at + IXCP.type);
-    if (!verifyIxcp(view, segment.ip, at, hash)) {
+    if (!verifyIxcp(view, segment.source, segment.destination, at, hash)) {
       counters.count(Counter.drop_ixcp_tag);
       if (type === IxcpType.report) this.refuseKey(node);
       return;
@@ -132,10 +133,11 @@ export class Notices {
   private notice(node: number, type: number, at: number): void {
     const { segment, servers } = this.core;
     const view = segment.view;
-    const server = servers.find(
-      view.getUint32(at + IXCP.virtualAddress),
-      view.getUint16(at + IXCP.virtualPort),
-    );
+    // The number does not tell its family. No IPv6 virtual server has the alias of another one.
+    const address = view.getUint32(at + IXCP.virtualAddress);
+    const port = view.getUint16(at + IXCP.virtualPort);
+    const ipv4 = servers.find(address, port);
+    const server = ipv4 >= 0 ? ipv4 : servers.find(address, port | PORT_OF_IPV6);
     const key = ((view.getUint16(at + IXCP.clientPort) << 16) | server) >>> 0;
     const client = view.getUint32(at + IXCP.client);
     const nonce = view.getUint32(at + IXCP.session);

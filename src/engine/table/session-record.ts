@@ -118,10 +118,14 @@ const ANSWER = SESSION_RECORD.answer;
 const TRIES = SESSION_RECORD.tries;
 const WINDOW = SESSION_RECORD.window >> 1;
 
+const NO_ADDRESSES = new Uint32Array(0);
+
 /** Reads records: of the table in use, or of one that an earlier process has left. */
 export class RecordReader {
   /** Number of records in the memory. */
   readonly capacity: number;
+  /** See the parameter of the constructor. */
+  readonly addresses: Uint32Array;
   protected readonly words: Uint32Array;
   protected readonly halves: Uint16Array;
   protected readonly bytes: Uint8Array;
@@ -130,13 +134,16 @@ export class RecordReader {
    * @param memory that holds the records
    * @param offset bytes before the first record, a multiple of 4
    * @param capacity number of records; by default as many as fit
+   * @param addresses of IPv6 clients: four words for each record, or less if none has one
    */
   constructor(
     memory: ArrayBuffer,
     offset = 0,
     capacity = Math.floor((memory.byteLength - offset) / SESSION_RECORD_BYTES),
+    addresses?: ArrayBuffer,
   ) {
     this.capacity = capacity;
+    this.addresses = addresses === undefined ? NO_ADDRESSES : new Uint32Array(addresses);
     this.words = new Uint32Array(memory, offset, capacity << WORDS_SHIFT);
     this.halves = new Uint16Array(memory, offset, capacity << HALVES_SHIFT);
     this.bytes = new Uint8Array(memory, offset, capacity << BYTES_SHIFT);

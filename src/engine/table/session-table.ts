@@ -12,14 +12,16 @@
  * A session's key is client address, client port and virtual server. An attacker chooses ports and
  * so the keys; therefore the hash has a secret seed. A slot that is freed and used again gets a new
  * nonce. The nonce is the slot's generation: it goes with the session to the node and comes back in
- * its notices. Addresses are IPv4 words; see docs/decisions.md.
+ * its notices. An IPv6 address is known by its alias, a word of 32 bits; see docs/decisions.md.
  *
  * Fields that the kernel does not need are kept beside the records, as a structure of arrays. They
  * are public, and the engine writes them in place, as it does the records.
  */
 import { SlotList } from '../../base/slot-list.js';
+import { type Address, toAddress } from '../../wire/address.js';
 import { MOST_PARKED, type Streams } from '../moving/streams.js';
 import { NO_NODE } from '../node-table.js';
+import { ClientAddresses } from './client-addresses.js';
 import { indexWordsFor, SessionIndex } from './session-index.js';
 import { SESSION_RECORD_BYTES, SessionAction, SessionRecords } from './session-record.js';
 
@@ -92,6 +94,11 @@ export interface SessionMemory {
   indexWords: number;
   /** One word, from which the kernel reads where the index is now. */
   indexState: Uint32Array;
+  /**
+   * Four words for each session: the addresses of IPv6 clients, for the kernel. By default the
+   * table makes memory of its own when it needs it.
+   */
+  addresses?: Uint32Array;
 }
 
 /** Memory of this process alone, for `capacity` sessions. */
@@ -157,6 +164,9 @@ export class SessionTable extends SessionRecords {
    */
   streams: Streams | undefined;
 
+  /** The addresses of IPv6 clients, which the records know by their aliases. */
+  readonly clients: ClientAddresses;
+
   private readonly index: SessionIndex;
   private readonly halfOpenList: SlotList;
   /**
@@ -186,6 +196,7 @@ export class SessionTable extends SessionRecords {
     memory: SessionMemory = privateMemory(capacity),
   ) {
     super(memory.records, memory.recordsOffset, capacity);
+    this.clients = new ClientAddresses(capacity, memory.addresses);
     this.ofServer = new Uint32Array(servers);
     this.heldByServer = new Uint32Array(servers);
     const words = (): Uint32Array => new Uint32Array(capacity);
@@ -231,6 +242,7 @@ export class SessionTable extends SessionRecords {
     this.resume[slot] = 0;
     this.requestLength[slot] = 0;
     this.streams?.clear(slot);
+    this.clients.clear(slot);
     this.writeState(slot, SessionState.synReceived);
     this.halfOpenList.push(slot);
     this.index.add(slot);
@@ -334,6 +346,11 @@ export class SessionTable extends SessionRecords {
     const kept = Math.min(length, REQUEST_BYTES);
     for (let i = 0; i < kept; i++) this.request[to + i] = bytes[start + i]!;
     this.requestLength[slot] = Math.min(length, REQUEST_BYTES + 1);
+  }
+
+  /** The client's address. For documents, not for packets. */
+  clientAddress(slot: number): Address {
+    return this.clients.address(slot) ?? toAddress(this.client(slot));
   }
 
   /** How often the session has moved to another node between two requests. */

@@ -8,7 +8,7 @@
  * undoes the others.
  */
 import { BatonError, reasonOf } from '../../base/errors.js';
-import type { Address } from '../../wire/address.js';
+import { type Address, addressBits } from '../../wire/address.js';
 import { formatMac } from '../../wire/ethernet.js';
 import { addAddress, listAddresses } from '../addresses.js';
 import { hasClsact, listFilters } from '../filters.js';
@@ -87,15 +87,15 @@ export class Journal {
   }
 
   /**
-   * Gives an interface an address with a prefix length of 32. Does nothing when an interface of
-   * this machine has that address already and Baton did not add it.
+   * Gives an interface an address, and no route to others on its network. Does nothing when an
+   * interface of this machine has that address already and Baton did not add it.
    */
   async address(interfaceName: string, address: Address): Promise<void> {
     const change: AddressChange = {
       kind: 'address',
       interface: interfaceName,
       address,
-      prefix: 32,
+      prefix: addressBits(address),
     };
     const known = this.find(change) !== undefined;
     if (!known && listAddresses().some((entry) => entry.address === address)) return;
@@ -183,7 +183,12 @@ export class Journal {
    * BATON_SYSTEM when that fails; then the address stays in the journal.
    */
   async removeAddress(interfaceName: string, address: Address): Promise<void> {
-    const entry = this.find({ kind: 'address', interface: interfaceName, address, prefix: 32 });
+    const entry = this.find({
+      kind: 'address',
+      interface: interfaceName,
+      address,
+      prefix: addressBits(address),
+    });
     if (entry === undefined) return;
     await undo(entry.change, this.place);
     this.entries.splice(this.entries.indexOf(entry), 1);

@@ -14,7 +14,7 @@ export const CLOSED: ClosedSession = {
   slot: 5,
   nonce: 77,
   clock: 3_500,
-  client: 0x0a63_00c8,
+  client: toAddress(0x0a63_00c8),
   clientPort: 40_000,
   server: 0,
   openedAt: 1_000,

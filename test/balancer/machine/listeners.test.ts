@@ -2,6 +2,7 @@
 import t from 'tap';
 import { addressNumber } from '../../../lab/packet.js';
 import { parseListening } from '../../../src/balancer/machine/listeners.js';
+import { requireAddress } from '../../../src/wire/address.js';
 
 const VIRTUAL = '10.99.0.100';
 
@@ -21,6 +22,7 @@ t.test('the listening sockets of /proc/net/tcp', async (t) => {
     { address: addressNumber('0.0.0.0'), port: 8080, inode: '4712' },
     { address: undefined, port: 80 },
     { address: addressNumber(VIRTUAL), port: 81, inode: '4715' },
+    { address: requireAddress('::1'), port: 81, inode: '4716' },
   ]);
-  t.equal(parseListening(text).length, 4);
+  t.equal(parseListening(text).length, 5);
 });

@@ -102,7 +102,7 @@ class Fixture {
         get workers() {
           return fixture.workers;
         },
-        workerOf: (address, port, slot) => (address + port + slot) % fixture.workers,
+        workerOf: (address, port, slot) => (Number(address) + port + slot) % fixture.workers,
         explain: async (worker, question) => {
           this.askedWorkers.push(worker);
           if (question.generation !== farm.generation) throw new Error('of another farm');
@@ -307,7 +307,9 @@ t.test('which virtual server a URL leads to', async (t) => {
   await fails('http://me:secret@10.99.0.100/', 'BATON_REQUEST', /has a user name/);
   await fails('http://10.99.0.100:99999/', 'BATON_REQUEST', /no valid port/);
   await fails('http://10.99.0.100:0/', 'BATON_REQUEST', /no valid port/);
-  await fails('http://[::1]/', 'BATON_REQUEST', /IPv6 address/);
+  await fails('http://[::1/', 'BATON_REQUEST', /no valid port/);
+  await fails('http://[10.99.0.100]/', 'BATON_REQUEST', /not an IPv6 address/);
+  await fails('http://[::1]/', 'BATON_UNKNOWN', /no virtual server is at \[::1\]:80/);
   await fails('http://10.99.0.100/a\r\nX: y', 'BATON_REQUEST', /no line breaks/);
   await fails('http://www\nX: y/a', 'BATON_REQUEST', /no line breaks/);
 });

@@ -24,7 +24,9 @@ function table(count: number, sessions: readonly (readonly [number, number, numb
   }
   let closes = 0;
   const map = { memory: () => memory, close: () => void closes++ };
-  const earlier = new EarlierTable({ fd: 9, count, servers: SERVERS, nodes: NODES }, map);
+  const addresses = { memory: () => new ArrayBuffer(16), close: () => {} };
+  const start = { fd: 9, addressesFd: 10, count, servers: SERVERS, nodes: NODES };
+  const earlier = new EarlierTable(start, map, addresses);
   return { earlier, closes: () => closes };
 }
 

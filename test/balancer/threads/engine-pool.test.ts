@@ -126,7 +126,8 @@ async function make(
   const nodes = farmMemory(slots.length);
   writeFarm(farmStates(nodes, slots.length), farmOf(1));
   const datapath = { seeds: SEEDS };
-  const given = { farm: farmOf(1), limits: LIMITS, nodes, slots, datapath, ...more };
+  const key = new Uint8Array(16);
+  const given = { farm: farmOf(1), limits: LIMITS, key, nodes, slots, datapath, ...more };
   const program = pathToFileURL(file);
   const pool = await EnginePool.start({
     program,
