@@ -15,6 +15,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "adopt.h"
+#include "errors.h"
 #include "kernel.h"
 #include "maps.h"
 #include "notice.h"
@@ -199,6 +200,8 @@ int shim_ingress(struct __sk_buff *skb)
 
 	if (protocol == IPPROTO_TCP)
 		return receive_plain(skb);
+	if (protocol == IPPROTO_ICMP)
+		return receive_error(skb);
 	if (protocol != BATON_IPPROTO_IXP)
 		return TC_ACT_OK;
 

@@ -4,12 +4,12 @@
  */
 import { once } from 'node:events';
 import t, { type Test } from 'tap';
-import type { IxpSpec, PacketSpec, TcpSpec } from '../../lab/packet.js';
+import { build, type IxpSpec, type PacketSpec, type TcpSpec } from '../../lab/packet.js';
 import { IxcpReason, IxcpType } from '../../src/wire/ixcp.js';
 import { IxpFlag, IxpType } from '../../src/wire/ixp.js';
 import { type Followed, FollowedSessions, LENGTH_3, plus } from './followed.js';
 import { insideNamespace, run, until } from './namespace.js';
-import { REQUEST, SEQ } from './shim-fixture.js';
+import { BALANCER, BALANCER_MAC, CLIENT, OWN_MAC, REQUEST, SEQ, VIRTUAL } from './shim-fixture.js';
 import { ShimNode } from './shim-node.js';
 
 const FOLLOW = IxpFlag.follow;
@@ -411,6 +411,35 @@ if (insideNamespace(import.meta.url)) {
       );
     const repeated = await session.sent('what was lost', { seq: lost.from });
     t.equal(repeated.payload.length, MSS, 'no byte that the client has');
+    close(followed);
+  });
+
+  // The last one: from here on, the path to the client has another MTU.
+  t.test('an ICMP error is about numbers of the stream', async (t) => {
+    const followed = await parked();
+    await resume(followed);
+    await sessions.answer(followed, `${LENGTH_3}tw`);
+    const { port } = followed;
+    /** "Fragmentation needed" about the segment with this number. */
+    const needed = (seq: number, mtu: number): void => {
+      const segment = build({
+        ip: { source: VIRTUAL, destination: CLIENT },
+        tcp: { sourcePort: 80, destinationPort: port, seq },
+      });
+      wire.send({
+        ethernet: { source: BALANCER_MAC, destination: OWN_MAC },
+        ip: { source: BALANCER, destination: VIRTUAL },
+        icmp: { type: 3, code: 4, rest: mtu, quoted: segment.subarray(14, 42) },
+      });
+    };
+    const pmtu = (): string =>
+      /pmtu:(\d+)/.exec(run('ss', '-Htin', `dport = ${port}`))?.[1] ?? 'unknown';
+    const first = plus(followed.ack, -LENGTH_3.length - 2);
+    const before = pmtu();
+    needed(plus(first, -AWAY.ack), 900);
+    needed(first, 1_000);
+    await until('the socket believes it', () => pmtu() !== before);
+    t.equal(pmtu(), '1000', 'and not the error with a number of the socket');
     close(followed);
   });
 }
