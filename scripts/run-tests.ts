@@ -48,12 +48,22 @@ const LONG = [
     'node-interface-life',
     'node-interface',
     'restart',
+    'forward',
     'operator',
     'datapath',
     'watch',
   ]),
   'test/sim/kept-alive.test.ts',
   'test/sim/simulation.test.ts',
+  'test/api/remote.test.ts',
+  'test/engine/uptimes.test.ts',
+  'test/balancer/threads/engine-handle.test.ts',
+  'test/balancer/objects/config-thread.test.ts',
+  'test/cli/cli.test.ts',
+  'test/fuzz/shim.test.ts',
+  'test/cli/watch.test.ts',
+  'test/api/server.test.ts',
+  'test/balancer/objects/changes.test.ts',
 ];
 
 /** Files that run at the same time: they wait more than they compute. */

@@ -4,7 +4,15 @@ import { Admin } from '../../src/directory/node-memory.js';
 import { SessionState } from '../../src/engine/table/session-table.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 import { IxpFlag } from '../../src/wire/ixp.js';
-import { fromClient, get, IXP_TYPE, inIxp, NOTICE, notice } from '../support/conversation.js';
+import {
+  fromClient,
+  get,
+  IXP_TYPE,
+  inIxp,
+  NOTICE,
+  notice,
+  toClient,
+} from '../support/conversation.js';
 import { MovingClient } from '../support/moving-client.js';
 
 const { segment } = IXP_TYPE;
@@ -66,6 +74,52 @@ t.test('a node that does not let the session go gets the request', async (t) => 
     client.answered(50, 0);
     t.equal(client.watched, watched);
     talk.counted({ moves_refused: 1, moved: 0 });
+  }
+});
+
+t.test('a request that has stayed is given to no other node, whatever its node says', async (t) => {
+  const { refused, reset } = NOTICE;
+  const heldBack = { reason: IxcpReason.heldBack };
+  for (const [method, watched] of [
+    ['GET', true],
+    ['HEAD', false],
+  ] as const) {
+    const request = `${method} /1 HTTP/1.1\r\nHost: a\r\n\r\n`;
+    const stayed = (): MovingClient => {
+      const client = new MovingClient(t);
+      client.first(0, get('/0'));
+      const second = client.leaves(20, 0, 1, request);
+      client.talk.send(30, notice(0, refused, { reason: IxcpReason.unanswered }));
+      const tcp = { seq: second, ack: client.ack };
+      client.talk.expect(30, inIxp(0, { type: segment }, tcp, request));
+      t.equal(
+        client.watched,
+        watched,
+        `${method}: ${watched ? 'it may move later' : 'it is pinned'}`,
+      );
+      return client;
+    };
+    // It has the session, so this is about something older.
+    for (const reason of [
+      IxcpReason.noListener,
+      IxcpReason.tupleInUse,
+      IxcpReason.unknownSession,
+    ]) {
+      const { talk } = stayed();
+      talk.send(40, notice(0, refused, { reason }));
+      talk.end(5_000, 1);
+      talk.counted({ handoff_refused: 0, adopted: 1, moves_refused: 1 });
+    }
+    const held = stayed();
+    held.talk.send(40, notice(0, reset, { ...heldBack, seq: held.ack, ack: held.seq }));
+    held.talk.expect(40, inIxp(0, { type: segment }, { flags: 'R', seq: held.seq }, ''));
+    held.talk.expect(40, toClient({ flags: 'RA', seq: held.ack, ack: held.seq }));
+    t.equal(held.talk.events.at(-1), 'closed node-reset', 'the client has not seen the RST yet');
+    held.talk.quiet(5_000);
+    const seen = stayed();
+    seen.talk.send(40, notice(0, reset, { seq: seen.ack, ack: seen.seq }));
+    t.equal(seen.talk.events.at(-1), 'closed node-reset', 'it has the RST of the node');
+    seen.talk.quiet(5_000);
   }
 });
 
