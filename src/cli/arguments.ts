@@ -71,11 +71,12 @@ export function parseWeight(text: string): number {
 export function parseListener(
   text: string,
 ): { address: string } & ({ port: number } | { ports: string[] }) {
-  const [, address = '', list = ''] = /^([^:]+):([\w,-]+)$/.exec(text) ?? [];
+  const [, literal, name, list = ''] = /^(?:\[([^\]]+)\]|([^:]+)):([\w,-]+)$/.exec(text) ?? [];
+  const address = literal ?? name ?? '';
   const ports = list.split(',');
   if (address === '' || ports.some((form) => parsePorts(form) === undefined)) {
     throw new InvalidArgumentError(
-      'Expected an address and ports, such as 10.99.0.100:80, 10.99.0.101:80,9000-9100 or 10.99.0.101:any.',
+      'Expected an address and ports, such as 10.99.0.100:80, [fd99::100]:80, 10.99.0.101:80,9000-9100 or 10.99.0.101:any.',
     );
   }
   const single = /^\d+$/.test(list) ? Number(list) : undefined;

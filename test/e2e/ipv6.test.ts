@@ -129,6 +129,17 @@ t.test('IPv6 from client to node', { skip: whyNoFarm() }, async (t) => {
       await talk;
     });
 
+    await t.test('operators name it in brackets', async (t) => {
+      const config = ['-c', farm.balancerConfig];
+      const explained = await farm.baton(['explain', `${URL_6}/a/small.html`, ...config]);
+      t.match(explained.stdout, /www6/);
+      t.match(explained.stdout, /on n1/);
+      const added = await farm.baton(['add', 'virtual', 'alt6', '[fd99::101]:80', ...config]);
+      t.match(added.stdout, /virtual server alt6 \[fd99::101\]:80 is added/);
+      const refused = await curl(farm.client, 'http://[fd99::101]/a/small.html');
+      t.equal(refused.status, 503, 'no node has the address');
+    });
+
     const keepsSessions = DATAPATH === 'xdp';
     await t.test('a connection outlives its balancer', { skip: !keepsSessions }, async (t) => {
       const replaced = path.join(farm.directory, 'replaced');
@@ -164,6 +175,43 @@ t.test('IPv6 from client to node', { skip: whyNoFarm() }, async (t) => {
         const { stdout: addresses } = await host.run('ip', ['-6', 'addr', 'show']);
         t.notMatch(addresses, VIRTUAL_ADDRESS_6, host.name);
       }
+    });
+  });
+});
+
+t.test('IPv6 to nodes that take connections by replay', { skip: whyNoFarm() }, async (t) => {
+  const big = Buffer.alloc(20_000_000, 'replayed over IPv6\n');
+  const balancer = {
+    virtualServers,
+    nodes: [
+      { name: 'n1', address: '10.99.0.3', handoff: 'replay' },
+      { name: 'n2', address: '10.99.0.4' },
+    ],
+  };
+  const fill: Parameters<typeof withFarm>[1]['fill'] = (farm) => {
+    farm.webs[0]!.put('a/big', big);
+    farm.webs[0]!.put('a/small.html', 'from n1\n');
+    farm.webs[1]!.put('b/small.html', 'from n2\n');
+  };
+  const options = { ipv6: true, nodes: 2, web, agents, resources, balancer, fill };
+  await withFarm(t, options, async (farm) => {
+    await t.test('20 MB arrive intact, through translated numbers', async (t) => {
+      const answer = await curl(farm.client, `${URL_6}/a/big`);
+      t.equal(answer.exit, 0, answer.error);
+      t.equal(sha256(answer.body), sha256(big));
+    });
+
+    await t.test('a connection moves between a replaying and an adopting node', async (t) => {
+      const targets = Array.from(
+        { length: 10 },
+        (_, i) => `/${i % 2 === 0 ? 'a' : 'b'}/small.html`,
+      );
+      const answers = await curlAll(
+        farm.client,
+        targets.map((target) => `${URL_6}${target}`),
+      );
+      for (const [index, answer] of answers.entries())
+        t.equal(answer.body.toString(), `from n${(index % 2) + 1}\n`);
     });
   });
 });

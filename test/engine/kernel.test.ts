@@ -106,7 +106,7 @@ t.test('sessions that the balancer answers stay with the engine', async (t) => {
   talk.rest(1);
   talk.send(1, fromClient({ flags: 'A', seq: 1001 + head.length, ack: ISN + 1 }, 'more'));
   talk.rest(2);
-  t.equal(actionOf(talk), 0);
+  t.equal(actionOf(talk), SessionAction.closing, 'but for the end of the answer');
   const end = answerEnd(Answer.notFound, head.length);
   talk.send(2, fromClient({ flags: 'FA', seq: 1005 + head.length, ack: end }));
   talk.rest(2);
