@@ -200,8 +200,10 @@ int shim_ingress(struct __sk_buff *skb)
 
 	if (protocol == IPPROTO_TCP)
 		return receive_plain(skb);
-	if (protocol == IPPROTO_ICMP)
+	if (protocol == IPPROTO_ICMP && !is_ipv6(skb))
 		return receive_error(skb);
+	if (protocol == IPPROTO_ICMPV6 && is_ipv6(skb))
+		return receive_error6(skb);
 	if (protocol != BATON_IPPROTO_IXP)
 		return TC_ACT_OK;
 

@@ -14,7 +14,15 @@ import { hostU32 } from '../../src/host/bpf-object.js';
 import { native } from '../../src/host/native.js';
 import { Aliases, aliasKey } from '../../src/wire/alias.js';
 import { insideNamespace } from './namespace.js';
-import { counted, join8, portBytes, project } from './shim-fixture.js';
+import {
+  counted,
+  join8,
+  portBytes,
+  project,
+  KEY as SHIM_KEY,
+  Shim,
+  sessionValue,
+} from './shim-fixture.js';
 import { Fast } from './xdp-fixture.js';
 import {
   BALANCER,
@@ -189,5 +197,47 @@ if (insideNamespace(import.meta.url)) {
       { verdict: engine, counters: ['to_engine_state'] },
       'another client',
     );
+  });
+
+  t.test('an ICMPv6 error reaches a translated socket with its own numbers', async (t) => {
+    const shim = new Shim();
+    t.teardown(() => shim.object.close());
+    const aliases = new Aliases(SHIM_KEY);
+    const number = (text: string): Uint8Array =>
+      bigEndian(aliases.at(new DataView(bytes6(text).buffer), 0));
+    const key = join8(number(CLIENT_6), number(VIRTUAL_6), portBytes(CLIENT.port), portBytes(PORT));
+    const value = sessionValue({ translation: { sent: 1000, received: 5 } });
+    shim.object.mapUpdate('sessions', key, value);
+    const tooBig = (seq: number, more: Partial<Packet6Spec> = {}): Uint8Array =>
+      build6({
+        ethernet: HERE,
+        source: 'fd78::fe',
+        destination: VIRTUAL_6,
+        icmp: {
+          type: 2,
+          rest: 1280,
+          quoted: build6({
+            source: VIRTUAL_6,
+            destination: CLIENT_6,
+            tcp: { sourcePort: PORT, destinationPort: CLIENT.port, flags: 'A', seq, checksum: 1 },
+            ...more,
+          }).slice(14),
+        },
+      });
+    const through = (frame: Uint8Array): Uint8Array => {
+      const result = shim.object.testRun('shim_ingress', frame);
+      t.equal(result.verdict, 0);
+      return result.frame;
+    };
+    const stream = tooBig(70_000);
+    t.same(through(stream), stream, 'no session is translated');
+    shim.watch();
+    t.same(through(stream), tooBig(69_000), 'with a right checksum');
+    for (const [what, frame] of [
+      ['another client', tooBig(70_000, { destination: 'fd78::2' })],
+      ['another protocol', tooBig(70_000, { nextHeader: 17 })],
+      ['cut', stream.slice(0, 100)],
+    ] as const)
+      t.same(through(frame), frame, what);
   });
 }
