@@ -51,6 +51,7 @@
 	X(LEFT_DROPPED, "other segments of such sockets, which are not for the client")            \
 	X(LEFT_RESET, "such sockets that got an RST, because they still sent after 1 s")           \
 	X(DROP_LATE, "IXP frames of a session that arrived after it had moved on")                 \
+	X(DROP_EARLY, "IXP_SEGMENT frames that overtook the one with which their session came back") \
 	X(REPLAYED, "SYNs of sessions given to the listener")                                      \
 	X(REPLAY_REPEATED, "IXP_REPLAY frames of sessions whose SYN the listener had")             \
 	X(NOTICE_SYN_ACK, "IXCP_SYN_ACK notices sent")                                             \

@@ -221,7 +221,9 @@ HANDLER adopt(struct __sk_buff *skb, struct ixp_frame *frame)
 				bpf_sk_release(sk);
 			return drop(SHIM_DROP_NO_SOCKET);
 		}
-		if (!known || !session->sent)
+		/* A session whose socket has ended here may come back with a later request. */
+		if (!known || !session->sent ||
+		    seq_diff(bpf_ntohl(frame->seq), session->began) > 0)
 			return build(skb, frame, sk, session != NULL);
 		if (sk)
 			bpf_sk_release(sk);

@@ -24,6 +24,16 @@ static __always_inline int is_before_parking(const struct session *session, __u3
 }
 
 /*
+ * True if this place of the stream is behind that of the parking. The frame has overtaken the one
+ * with which the session comes back: the socket would take its bytes for others.
+ */
+static __always_inline int is_behind_parking(const struct session *session, __u32 seq)
+{
+	return session->parking.state == PARKED &&
+	       seq_diff(socket_received(session, seq), session->parking.received) > 0;
+}
+
+/*
  * True if a frame with this sequence number and end brings what the parked session has not had
  * here. The frame that brought its last request has the same sequence number each time, even if its
  * end has grown.

@@ -5,6 +5,7 @@
  *     the session's socket is there    -> remove IXP, pass
  *     its listener has answered        -> the same: the segment may complete the handshake
  *     the session has moved on         -> drop
+ *     it is parked, at an earlier place -> drop
  *     the session had a socket         -> IXCP_RST: the session is over
  *     a SYN without a socket           -> the same
  *     otherwise                        -> drop
@@ -40,6 +41,10 @@ HANDLER pass_segment(struct __sk_buff *skb, struct ixp_frame *frame)
 	/* A copy that was slower than the session. The socket may be the one that it left. */
 	if (session->left)
 		return drop(SHIM_DROP_LATE);
+
+	if (frame->payload + (frame->flags & TCP_FIN) > 0 &&
+	    is_behind_parking(session, bpf_ntohl(frame->seq)))
+		return drop(SHIM_DROP_EARLY);
 
 	struct bpf_sock_tuple key = socket_tuple(frame);
 	struct bpf_sock *sk = look_up(skb, &key);

@@ -227,6 +227,10 @@ export const SHIM_COUNTERS = {
     'Sockets that still sent something 1 s after their session had moved on, and got an RST.',
   ),
   drop_late: counter('frames', 'IXP frames of a session that arrived after it had moved on.'),
+  drop_early: counter(
+    'frames',
+    'IXP_SEGMENT frames that overtook the one with which their session came back.',
+  ),
   replayed: counter(
     'handoffs',
     'SYNs of sessions that the shim gave to the listener. These sessions come by replay of the handshake.',

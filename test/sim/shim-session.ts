@@ -34,6 +34,8 @@ export interface ShimSession {
   parked: { at: number; end: number; awake: boolean } | undefined;
   /** The last number at which it was parked or resumed. */
   place: number | undefined;
+  /** The number at which its last request began here. */
+  began: number;
   /** It has come back to this socket. */
   resumed: boolean;
   /** It tells when all its requests are answered, as far as it knows how many there are. */
@@ -57,6 +59,7 @@ export function freshSession(
     translation: new Translation(),
     parked: undefined,
     place: undefined,
+    began: 0,
     resumed: false,
     tells: undefined,
   };

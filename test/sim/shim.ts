@@ -218,7 +218,8 @@ export class Shim {
     if (isSegment) return;
     const fresh = this.newSession(packet);
     // A request that a socket has answered must not be sent a second time.
-    if (entry !== undefined && known && entry.sent) {
+    const isLater = entry !== undefined && ((tcp.seq - entry.began) | 0) > 0;
+    if (entry !== undefined && known && entry.sent && !isLater) {
       this.answer(fresh, packet, NOTICE.rst, 0);
       return;
     }
@@ -243,6 +244,7 @@ export class Shim {
       balancerMac: packet.ethernet.source,
     });
     session.confirm = ixp.confirm;
+    session.began = tcp.seq;
     session.asked = 1;
     this.expect(session, packet);
     if ((ixp.flags & CLIENT_CONFIRMS) !== 0)
@@ -291,6 +293,7 @@ export class Shim {
     const echoed = options.timestamps?.[1];
     resume(entry, endpoint, { seq, ack, tsecr: ixp.tsecr, echoed });
     entry.resumed = true;
+    entry.began = seq;
     entry.confirm = ixp.confirm;
     entry.asked++;
     entry.sent = false;

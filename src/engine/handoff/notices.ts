@@ -278,8 +278,9 @@ export class Notices {
   private ended(slot: number): void {
     const { streams } = this.core;
     const { sequence, acknowledgement, answers } = this.said;
-    if (streams === undefined || answers !== (streams.requests[slot]! & 0xffff)) return;
+    if (streams === undefined) return;
     streams.isEnded[slot] = 1;
+    streams.endedAnswers[slot] = answers;
     streams.endedNext[slot] = acknowledgement;
     streams.endedAt[slot] = sequence;
   }

@@ -80,6 +80,7 @@ export class Leaving {
     const { sessions, streams } = this.core;
     return (
       streams!.isEnded[slot] === 1 &&
+      streams!.endedAnswers[slot] === (streams!.requests[slot]! & 0xffff) &&
       streams!.endedNext[slot] === sessions.clientFirst(slot) &&
       streams!.endedAt[slot] === sessions.serverFirst(slot)
     );

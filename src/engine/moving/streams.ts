@@ -1,6 +1,6 @@
 /**
  * Where the client of each session that may move is in its stream of requests: arrays beside the
- * session records, made only for a virtual server with `keepAlive: migrate`. 48 bytes a session,
+ * session records, made only for a virtual server with `keepAlive: migrate`. 50 bytes a session,
  * and 12 more where the XDP program forwards heads that were judged before (judged-heads.ts).
  */
 import { SESSION_MOVES, SESSION_MOVES_BYTES } from '../../datapath/heads-layout.js';
@@ -42,10 +42,12 @@ export class Streams {
    */
   readonly parked: Uint16Array;
   /**
-   * 1: the present node has said that all requests up to `endedNext` are answered, and that the
-   * answers end at `endedAt`. It keeps its socket if the session leaves it there.
+   * 1: the present node has said that it has answered `endedAnswers` requests (lower 16 bits), all
+   * that it has got up to `endedNext`, and that the answers end at `endedAt`. It keeps its socket
+   * if the session leaves it there.
    */
   readonly isEnded: Uint8Array;
+  readonly endedAnswers: Uint16Array;
   readonly endedNext: Uint32Array;
   readonly endedAt: Uint32Array;
   /** 1: the session is handed over to a socket that waits at its node, by RESUME. */
@@ -63,6 +65,7 @@ export class Streams {
     this.unproven = new Uint8Array(capacity);
     this.parked = new Uint16Array(capacity * MOST_PARKED).fill(NO_NODE);
     this.isEnded = new Uint8Array(capacity);
+    this.endedAnswers = new Uint16Array(capacity);
     this.endedNext = words();
     this.endedAt = words();
     this.resumes = new Uint8Array(capacity);
