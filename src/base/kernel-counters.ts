@@ -342,7 +342,7 @@ export const XDP_COUNTERS = {
   ),
   absorbed: counter(
     'segments',
-    'ACKs that did not need the engine: one that completes a handshake, because the request that follows carries the same acknowledgement, and one of all of an answer of the balancer itself.',
+    'ACKs that did not need the engine: the last one of a handshake, and one of all of an answer of the balancer itself. The request behind a handshake carries the same acknowledgement.',
   ),
   fin_forwarded: counter(
     'segments',
@@ -354,7 +354,7 @@ export const XDP_COUNTERS = {
   ),
   drop_untold: counter(
     'segments',
-    'SYNs dropped because the engine could not be informed that a new connection replaces their session, and FINs of clients with an answer that could not be reported. The client sends them again; many of them mean that the engine does not keep up.',
+    'SYNs that replace a session, and FINs of clients with an answer, dropped because the engine could not be informed. The client sends them again; many of them mean that the engine does not keep up.',
   ),
   forwarded_by_stack: counter(
     'segments',
