@@ -159,6 +159,10 @@ function checkKeys(source: Source, entry: Entry['entry'], at: KeyPath): void {
       `is ${buckets}, not a power of two, expected one such as ${below} or ${below * 2}`,
     );
   }
+  if (server.hasBuckets && entry.predictor === 'least-connections') {
+    const what = 'is "least-connections", but buckets go by the weights of the nodes alone';
+    source.warn([...at, 'predictor'], `${what}: remove it, or remove buckets`);
+  }
   if (server.hasSticky && server.hasBuckets) {
     source.wrong(
       [...at, 'sticky'],

@@ -95,7 +95,12 @@ export const VirtualServer = Type.Object(
     ),
     ports: Type.Optional(
       Type.Union(
-        [...portForms, Type.Array(Type.Union(portForms), { maxItems: MOST_PORT_RANGES })],
+        [
+          ...portForms,
+          Type.Array(Type.Union(portForms, { expected: EXPECTED_PORTS }), {
+            maxItems: MOST_PORT_RANGES,
+          }),
+        ],
         {
           description:
             'With `mode: forward`, the ports: a port, a range such as `"9000-9100"`, `any`, or a list of ports and ranges.',

@@ -34,8 +34,24 @@ export function validate(schema: TSchema, source: Source): unknown {
   }
   const data = copyForDefaults(schema as Described, source.data);
   if (check(data)) return data;
-  for (const error of check.errors ?? []) report(error, schema as Described, data, source);
+  for (const error of withoutForms(check.errors ?? []))
+    report(error, schema as Described, data, source);
   return data;
+}
+
+/**
+ * The errors without those of each form of a union, which say less than that none of them fits. Of
+ * a union in a list that is itself a form, the element is what is wrong, and not the list.
+ */
+function withoutForms(errors: readonly ErrorObject[]): ErrorObject[] {
+  const isForm = ({ schemaPath }: ErrorObject): boolean => schemaPath.includes('/anyOf/');
+  const isUnion = ({ keyword }: ErrorObject): boolean => keyword === 'anyOf';
+  const elements = errors.filter((error) => isForm(error) && isUnion(error));
+  const hasWrongElement = ({ instancePath }: ErrorObject): boolean =>
+    elements.some((element) => element.instancePath.startsWith(`${instancePath}/`));
+  return errors.filter((error) =>
+    isForm(error) ? elements.includes(error) : !(isUnion(error) && hasWrongElement(error)),
+  );
 }
 
 /**
@@ -64,8 +80,6 @@ function hasDefaults({ properties = {}, items }: Described): boolean {
 }
 
 function report(error: ErrorObject, root: Described, data: unknown, source: Source): void {
-  // What is wrong with each form of a union says less than that none of them fits.
-  if (error.schemaPath.includes('/anyOf/')) return;
   const path = toPath(error.instancePath, data);
   const schema = (error.parentSchema ?? root) as Described;
   if (error.keyword === 'required') {

@@ -157,7 +157,9 @@ t.test('ports', async (t) => {
     ['{from: 1}', at, `${path}: is a map, ${expected}`],
     ['[]', at, `${path}: is an empty list, ${expected}`],
     ['[80, 1-65536]', at + 5, `${path}[1]: is "1-65536", ${expected}`],
-    ['[80, 80.5]', at, `${path}: is a list of 2, ${expected}`],
+    ['[80, 80.5]', at + 5, `${path}[1]: is 80.5, ${expected}`],
+    ['[80, 70000]', at + 5, `${path}[1]: is 70000, ${expected}`],
+    ['[80, {a: 1}]', at + 5, `${path}[1]: is a map, ${expected}`],
   ];
   for (const [ports, column, problem] of cases)
     t.same(says([`${files}, ports: ${ports}`]), [`4:${column}: ${problem}`], ports);
@@ -242,6 +244,14 @@ t.test('TLS connections reach no resource with another path than /', async (t) =
   const { warnings } = load(tls.replace('  - path: /\n    nodes: [n1]\n', ''));
   t.match(warnings, [
     /resources: virtual server "tls" has protocol: tls, but no resource has .*"\/"/,
+  ]);
+});
+
+t.test('a predictor that buckets do not ask', async (t) => {
+  const keys = 'name: f, address: 10.99.0.100, ports: any, mode: forward, buckets: 16';
+  t.same(load(config([`${keys}, predictor: round-robin`])).warnings, []);
+  t.same(load(config([`${keys}, predictor: least-connections`])).warnings, [
+    `${FILE}:4:88: virtualServers[0].predictor: is "least-connections", but buckets go by the weights of the nodes alone: remove it, or remove buckets`,
   ]);
 });
 
