@@ -4,7 +4,7 @@
 # command as it is.
 if [ "$(id -u)" = 0 ] && [ -n "${SUDO_UID:-}" ] && [ "$SUDO_UID" != 0 ] &&
 	[ "$(stat -c %u .)" = "$SUDO_UID" ]; then
-	for made in node_modules dist build .node .prometheus; do
+	for made in node_modules dist build .node .prometheus .kernel; do
 		# A build that ran as root may have left files of root.
 		if [ -n "$(find "$made" -maxdepth 2 -user 0 -print -quit 2>/dev/null)" ]; then
 			chown -R "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" "$made"

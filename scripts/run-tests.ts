@@ -9,8 +9,9 @@
  *
  * Several files run at the same time. One worker begins with files that only compute, the others
  * with files that make network namespaces or load BPF programs, which mostly wait. End-to-end tests
- * run once on each datapath. Files that need the whole machine run last, one by one. The last line
- * is `N passed, N failed`, counted in assertions. Every skip is printed with its reason.
+ * run once on each datapath, some of them twice. Files that need the whole machine run last, one by
+ * one. The last line is `N passed, N failed`, counted in assertions. Every skip is printed with its
+ * reason.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readdirSync, statSync } from 'node:fs';
@@ -36,7 +37,9 @@ const DATAPATHS = ['packet', 'xdp'];
 const endToEnd = (names: readonly string[]): string[] =>
   names.map((name) => `${END_TO_END}${name}.test.ts`);
 /** These run on the last datapath only: it makes no difference to them, or they choose it. */
-const ONCE = endToEnd(['datapath', 'farm', 'framing', 'operating', 'operator', 'watch']);
+const ONCE = endToEnd([
+  ...['datapath', 'farm', 'framing', 'old-kernel', 'operating', 'operator', 'watch'],
+]);
 /**
  * A flood leaves too little of the machine for other tests. And farm.test.ts leaves a farm behind,
  * which any other test with a farm would take down.
@@ -71,10 +74,15 @@ const AT_ONCE = Math.max(2, Math.min(4, availableParallelism() + 1));
 
 const places = new OriginalPlaces(ROOT);
 
+/** These run once more on each datapath, with nodes that replay handshakes (BATON_HANDOFF). */
+const REPLAYED = endToEnd(['content', 'failures', 'retry', 'standstill']);
+
 /** One test file, on one datapath. */
 interface Run {
   file: string;
   datapath: string | undefined;
+  /** How nodes take connections; undefined: as by default. */
+  handoff?: string;
 }
 
 interface FileResult {
@@ -122,12 +130,18 @@ function runsOf(files: readonly string[]): Run[] {
     if (!file.startsWith(END_TO_END)) return [undefined];
     return ONCE.includes(file) ? datapaths.slice(-1) : datapaths;
   };
-  return files.flatMap((file) => of(file).map((datapath) => ({ file, datapath })));
+  return files.flatMap((file) =>
+    of(file).flatMap((datapath) => [
+      { file, datapath },
+      ...(REPLAYED.includes(file) ? [{ file, datapath, handoff: 'replay' }] : []),
+    ]),
+  );
 }
 
-function runFile({ file, datapath }: Run): Promise<FileResult> {
+function runFile({ file, datapath, handoff }: Run): Promise<FileResult> {
   const compiled = path.join(ROOT, 'dist', file.replace(/\.ts$/, '.js'));
-  const name = datapath === undefined ? file : `${file} on ${datapath}`;
+  const on = datapath === undefined ? file : `${file} on ${datapath}`;
+  const name = handoff === undefined ? on : `${on} with ${handoff}`;
   const result: FileResult = { file: name, passed: 0, failures: [], skips: [], seconds: 0 };
   if (!existsSync(compiled) || statSync(compiled).size === 0) {
     result.failures.push('is not compiled');
@@ -142,6 +156,7 @@ function runFile({ file, datapath }: Run): Promise<FileResult> {
       env: {
         ...process.env,
         ...(datapath === undefined ? {} : { BATON_DATAPATH: datapath }),
+        ...(handoff === undefined ? {} : { BATON_HANDOFF: handoff }),
         // Many short processes load the same modules: the first one compiles them for all.
         NODE_COMPILE_CACHE: path.join(ROOT, 'build/compile-cache'),
         // The whole suite simulates more; another number may be given.

@@ -61,6 +61,9 @@ if [ "$step" = test ]; then
 	need_command redis-server redis-server
 	need_command goaccess goaccess # reads the access log in Apache's format
 	need_command chattr e2fsprogs
+	need_command mke2fs e2fsprogs
+	# Emulates a machine with an older kernel; 60 MB.
+	if [ "$(uname -m)" = x86_64 ]; then need_command qemu-system-x86_64 qemu-system-x86; fi
 	need_command openssl openssl # makes certificates, and is a client of TLS
 	need_command chromium-headless-shell chromium-headless-shell # loads pages; 100 MB
 fi
@@ -89,7 +92,10 @@ if [ "$node_directory" != "$PWD/.node/bin" ]; then
 	fi
 fi
 
-if [ "$step" = test ]; then scripts/prometheus.sh; fi
+if [ "$step" = test ]; then
+	scripts/prometheus.sh
+	scripts/old-kernel.sh
+fi
 
 [ ${#missing[@]} -gt 0 ] || exit 0
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)

@@ -128,11 +128,18 @@ static __always_inline void translate_options(struct header_work *work, __u32 by
 {
 	work->next = TCP_BYTES;
 	work->sack_end = 0;
+
+	int end = 0;
+
+/* Older kernels refuse a loop if the compiler lays it out so that its body falls into its head. */
+#ifdef BATON_WITHOUT_ADOPTION
+#pragma unroll
+#else
 #pragma clang loop unroll(disable)
-	for (__u32 at = TCP_BYTES; at < TCP_MOST_BYTES; at++) {
-		if (at >= bytes || translate_option(work, at, bytes, direction))
-			break;
-	}
+#endif
+	for (__u32 at = TCP_BYTES; at < TCP_MOST_BYTES; at++)
+		if (!end && at < bytes)
+			end = translate_option(work, at, bytes, direction);
 }
 
 /*

@@ -14,7 +14,7 @@ import { balancerYaml, CONTROL_SOCKET, KEY_FILE, nodeYaml, type Resource } from 
 import { Host } from './host.js';
 import { Lifetime } from './lifetime.js';
 import { cablesOf, offloadAt, type Wired, wire } from './network.js';
-import type { Program, RunOptions, RunResult } from './process.js';
+import { Program, type RunOptions, type RunResult } from './process.js';
 import { sweep } from './registry.js';
 
 export interface FarmOptions extends Layout {
@@ -135,6 +135,14 @@ export class Farm {
   /** Sets whether the switch leaves checksums of frames to a host unfinished, the default. */
   async leaveChecksums(host: Host, on: boolean): Promise<void> {
     await offloadAt(`${this.tag}-switch`, host.name, 'tx', on);
+  }
+
+  /** Starts a program in the switch's namespace. It ends with the farm. */
+  startAtSwitch(name: string, argv: readonly string[]): Program {
+    const inside = ['nsenter', `--net=/run/netns/${this.tag}-switch`, '--', ...argv];
+    const program = Program.start(name, inside, path.join(this.directory, `${name}.log`));
+    this.lifetime.add(program);
+    return program;
   }
 
   async startWebs(): Promise<void> {
