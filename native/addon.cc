@@ -46,6 +46,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
   define("attachXdp", AttachXdp);
   define("detachXdp", DetachXdp);
   define("xdpProgram", XdpProgram);
+  define("programMaps", ProgramMaps);
   define("openMap", OpenMap);
   define("openProgram", OpenProgram);
   define("receiveQueues", ReceiveQueues);

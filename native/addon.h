@@ -52,6 +52,7 @@ Napi::Value RemoveClsactIfEmpty(const Napi::CallbackInfo& info);
 Napi::Value AttachXdp(const Napi::CallbackInfo& info);
 Napi::Value DetachXdp(const Napi::CallbackInfo& info);
 Napi::Value XdpProgram(const Napi::CallbackInfo& info);
+Napi::Value ProgramMaps(const Napi::CallbackInfo& info);
 Napi::Value OpenMap(const Napi::CallbackInfo& info);
 Napi::Value OpenProgram(const Napi::CallbackInfo& info);
 Napi::Value ReceiveQueues(const Napi::CallbackInfo& info);

@@ -22,6 +22,8 @@ struct Filter {
   uint32_t handle;
   // Empty if this is no BPF program, or one without a name.
   std::string program;
+  // 0 if this is no BPF program.
+  uint32_t program_id = 0;
 };
 
 void ReadAddress(const nlmsghdr& message, std::vector<Ipv4Address>& into) {
@@ -68,7 +70,7 @@ void ReadFilter(const nlmsghdr& message, const char* hook, std::vector<Filter>& 
   const auto* entry = static_cast<const tcmsg*>(NLMSG_DATA(&message));
   // A dump also lists the (empty) head of each priority; it has no handle.
   if (entry->tcm_handle == 0) return;
-  Filter filter{hook, TC_H_MAJ(entry->tcm_info) >> 16, entry->tcm_handle, ""};
+  Filter filter{hook, TC_H_MAJ(entry->tcm_info) >> 16, entry->tcm_handle, "", 0};
   const rtattr* options = TcAttribute(message, TCA_OPTIONS);
   const rtattr* kind = TcAttribute(message, TCA_KIND);
   if (options != nullptr && kind != nullptr &&
@@ -79,6 +81,7 @@ void ReadFilter(const nlmsghdr& message, const char* hook, std::vector<Filter>& 
     uint32_t number = 0;
     if (id != nullptr && RTA_PAYLOAD(id) == sizeof number)
       std::memcpy(&number, RTA_DATA(id), sizeof number);
+    filter.program_id = number;
     if (number != 0) filter.program = ProgramName(number);
     if (filter.program.empty())
       filter.program = FilterName(FindAttribute(first, length, TCA_BPF_NAME));
@@ -174,6 +177,9 @@ Napi::Value TcFilters(const Napi::CallbackInfo& info) {
     entry.Set("program", filters[i].program.empty()
                              ? env.Undefined()
                              : Napi::Value(Napi::String::New(env, filters[i].program)));
+    entry.Set("programId", filters[i].program_id == 0
+                               ? env.Undefined()
+                               : Napi::Value(Napi::Number::New(env, filters[i].program_id)));
     result.Set(i, entry);
   }
   return result;

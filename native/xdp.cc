@@ -74,7 +74,29 @@ Description Describe(uint32_t id) {
   return description;
 }
 
+Napi::Array MapsOf(Napi::Env env, const Description& description) {
+  Napi::Array maps = Napi::Array::New(env, description.maps.size());
+  for (uint32_t i = 0; i < description.maps.size(); i++) {
+    const BpfMap& from = description.maps[i];
+    Napi::Object map = Napi::Object::New(env);
+    map.Set("id", from.id);
+    map.Set("name", from.name);
+    map.Set("type", from.type);
+    map.Set("keyBytes", from.key_bytes);
+    map.Set("valueBytes", from.value_bytes);
+    map.Set("maxEntries", from.max_entries);
+    maps.Set(i, map);
+  }
+  return maps;
+}
+
 }  // namespace
+
+Napi::Value ProgramMaps(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  const uint32_t id = NumberArgument(info, 0);
+  return Guard(env, [&]() -> Napi::Value { return MapsOf(env, Describe(id)); });
+}
 
 Napi::Value AttachXdp(const Napi::CallbackInfo& info) {
   const auto interface_index = static_cast<int>(NumberArgument(info, 0));
@@ -140,19 +162,7 @@ Napi::Value XdpProgram(const Napi::CallbackInfo& info) {
     result.Set("id", attached.id);
     result.Set("name", description.name);
     result.Set("mode", attached.mode);
-    Napi::Array maps = Napi::Array::New(env, description.maps.size());
-    for (uint32_t i = 0; i < description.maps.size(); i++) {
-      const BpfMap& from = description.maps[i];
-      Napi::Object map = Napi::Object::New(env);
-      map.Set("id", from.id);
-      map.Set("name", from.name);
-      map.Set("type", from.type);
-      map.Set("keyBytes", from.key_bytes);
-      map.Set("valueBytes", from.value_bytes);
-      map.Set("maxEntries", from.max_entries);
-      maps.Set(i, map);
-    }
-    result.Set("maps", maps);
+    result.Set("maps", MapsOf(env, description));
     return result;
   });
 }

@@ -16,8 +16,13 @@ struct shim_config {
 	__u8 key[BATON_KEY_BYTES]; /*  0 the shared key, as in the key file */
 	__be32 own;                /* 16 this machine's address: the source of its notices */
 	__u32 alias[4];            /* 20 key of aliases (alias.h) */
-	__u32 pad;                 /* 36 always 0 */
+	__u32 layout;              /* 36 SESSION_LAYOUT of the program that has this map */
 };
+
+/*
+ * Changes with struct session: an agent takes the sessions over from a program of its own layout.
+ */
+#define SESSION_LAYOUT 1
 
 /* Value of map `services`, key u32 ixp_hdr.service: the listener that adopts its sessions. */
 struct shim_service {

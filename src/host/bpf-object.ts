@@ -9,15 +9,17 @@ const OBJECTS = new URL('../../../build/bpf/', import.meta.url);
 /**
  * Loads build/bpf/NAME.bpf.o.
  * @param maxEntries other capacities for maps, by name
+ * @param reuse descriptors of maps to use in place of new ones, by name
  * @throws BatonError BATON_SYSTEM
  */
 export function loadObject(
   name: 'shim' | 'shim-replay' | 'shim-old' | 'guard' | 'xdp' | 'probe',
   maxEntries: Record<string, number> = {},
+  reuse: Record<string, number> = {},
 ): BpfObject {
   const path = fileURLToPath(new URL(`${name}.bpf.o`, OBJECTS));
   try {
-    return native().loadBpf(path, { maxEntries });
+    return native().loadBpf(path, { maxEntries, reuse });
   } catch (error) {
     if (error instanceof BatonError) throw error;
     const absent = (error as NodeJS.ErrnoException).code === 'ENOENT';

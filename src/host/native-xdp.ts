@@ -209,6 +209,8 @@ export interface NativeXdp {
    * the one that frames meet first.
    */
   xdpProgram(interfaceIndex: number): AttachedXdp | undefined;
+  /** The maps of the program with this id. Throws the system's error when there is none. */
+  programMaps(id: number): ProgramMap[];
   /** Opens a map by its id, the path of a pin, or a descriptor of any thread of this process. */
   openMap(which: { id: number } | { path: string } | { fd: number }): MapHandle;
   /** Opens a program by its id or the path of a pin. */

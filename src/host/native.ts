@@ -199,6 +199,8 @@ export interface TcFilter {
   handle: number;
   /** Name of the BPF program; the kernel keeps 15 characters. Undefined: not a BPF filter. */
   program: string | undefined;
+  /** Undefined: not a BPF filter. */
+  programId: number | undefined;
 }
 
 export interface Native extends NativeXdp {

@@ -7,6 +7,7 @@ import { SHIM_NAMES, type ShimCounter } from '../base/kernel-counters.js';
 import { type Address, addressBytes, type Endpoint } from '../wire/address.js';
 import { aliasKey } from '../wire/alias.js';
 import { hostU32, loadObject, sumsByName } from './bpf-object.js';
+import { EarlierShim, LAYOUT_AT, SESSION_LAYOUT } from './earlier-shim.js';
 import type { Journal } from './journal/journal.js';
 import type { ShimKernel } from './kernel.js';
 import type { BpfObject } from './native.js';
@@ -14,9 +15,11 @@ import type { BpfObject } from './native.js';
 /** As in earlier versions: a reload takes the places of their filters. */
 const PRIORITY = 2;
 const HANDLE = 1;
+/** The program of the hook egress. */
+const EGRESS = 'shim_egress';
 
 /** struct shim_config. */
-const CONFIG = { key: 0, own: 16, alias: 20, bytes: 40 } as const;
+const CONFIG = { key: 0, own: 16, alias: 20, layout: LAYOUT_AT, bytes: 40 } as const;
 /** struct shim_service. */
 const SERVICE = { address: 0, port: 4, bytes: 8 } as const;
 
@@ -34,6 +37,8 @@ export interface ShimOptions {
   services: ReadonlyMap<number, Endpoint>;
   /** What this machine's kernel can do. */
   kernel: ShimKernel;
+  /** The interface, whose sessions of an earlier run are taken over. Default: none. */
+  interface?: string;
   /** Capacity of the session map. Default: that of the object file. */
   maxSessions?: number;
 }
@@ -53,10 +58,17 @@ export class Shim {
    */
   constructor(options: ShimOptions) {
     const { maxSessions, kernel } = options;
-    this.object = loadObject(
-      objectFor(kernel),
-      maxSessions === undefined ? {} : { sessions: maxSessions },
-    );
+    const earlier =
+      options.interface === undefined ? undefined : EarlierShim.of(options.interface, EGRESS);
+    try {
+      this.object = loadObject(
+        objectFor(kernel),
+        maxSessions === undefined ? {} : { sessions: maxSessions },
+        earlier?.reuse,
+      );
+    } finally {
+      earlier?.close();
+    }
     try {
       this.configure(options);
     } catch (error) {
@@ -94,6 +106,7 @@ export class Shim {
     config.set(options.key, CONFIG.key);
     config.set(addressBytes(options.own), CONFIG.own);
     config.set(new Uint8Array(aliasKey(options.key).buffer), CONFIG.alias);
+    config.set(hostU32(SESSION_LAYOUT), CONFIG.layout);
     for (const balancer of options.balancers) {
       this.object.mapUpdate('balancers', addressBytes(balancer), Uint8Array.of(1));
     }

@@ -131,6 +131,7 @@ class Agent {
         services: new Map(options.listen === undefined ? [] : [[0, options.listen]]),
         maxSessions: options.maxSessions,
         kernel: this.can,
+        interface: options.interface,
       });
       await this.setUp(shim);
       await this.journal.settle();

@@ -1,6 +1,6 @@
 /** The states of nodes by themselves: no engine is needed to keep them. */
 import t from 'tap';
-import { Admin, nodeMemory, Outcome } from '../../src/directory/node-memory.js';
+import { Admin, nodeMemory, Outcome, Way } from '../../src/directory/node-memory.js';
 import { NodeStates, ownStates } from '../../src/directory/node-states.js';
 import { IxcpFlag, IxcpReason } from '../../src/wire/ixcp.js';
 
@@ -145,4 +145,44 @@ t.test('whatever may keep a node from sessions is told', async (t) => {
     states.handoffConfirmed(1, 0);
     states.serverAnswered(1, 1);
   });
+});
+
+t.test('how a node takes sessions: the config, its reports and its refusals', async (t) => {
+  const states = ownStates([{ weight: 1 }], 2);
+  const able = (flags: number): boolean => {
+    states.reported(0, 1, ++clock, flags, 0);
+    return states.available(0, 0, 0, 0);
+  };
+  let clock = 0;
+  const { canAdopt, canReplay, noCookies } = IxcpFlag;
+  for (const [way, flags, takes, replays] of [
+    [Way.auto, canAdopt, true, false],
+    [Way.auto, canAdopt | canReplay, true, false],
+    [Way.auto, canReplay, true, true],
+    [Way.auto, canReplay | noCookies, true, true],
+    [Way.auto, 0, false, true],
+    [Way.adopt, canAdopt | canReplay, true, false],
+    [Way.adopt, canReplay, false, false],
+    [Way.replay, canAdopt | canReplay, true, true],
+    [Way.replay, canAdopt, false, true],
+  ] as const) {
+    states.setWay(0, way);
+    t.equal(able(flags), takes, `way ${way}, flags ${flags}`);
+    t.equal(states.replays(0, 0), replays, `way ${way}, flags ${flags}`);
+  }
+  t.notOk(able(canReplay | IxcpFlag.leaving));
+
+  states.setWay(0, Way.auto);
+  able(canAdopt);
+  t.notOk(states.fallsBack(0, 0), 'an agent that cannot replay');
+  able(canAdopt | canReplay);
+  t.ok(states.fallsBack(0, 0));
+  t.notOk(states.fallsBack(0, 0), 'only once');
+  t.same([states.replays(0, 0), states.replays(0, 1)], [true, false], 'one virtual server');
+  t.same([...states.health(0, 0).unadoptable], [1, 0]);
+  states.setWay(0, Way.adopt);
+  t.notOk(states.replays(0, 0), 'the config decides');
+  states.setWay(0, Way.auto);
+  states.reported(0, 2, ++clock, canAdopt | canReplay, 0);
+  t.notOk(states.replays(0, 0), 'a new agent may find another kernel, or another listener');
 });

@@ -6,15 +6,36 @@ import { randomBytes } from 'node:crypto';
 import { writeFileSync } from 'node:fs';
 import t from 'tap';
 import { curl, curlAll, sha256 } from '../../lab/clients/curl.js';
+import { keptAlive } from '../../lab/clients/kept-alive.js';
 import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
 import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
+import { PYTHON } from '../../lab/farm/process.js';
 import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const long = randomBytes(50_000_000);
 const lossy = randomBytes(20_000_000);
 const upload = randomBytes(5_000_000);
+/** Together 50 MB. */
+const MOVES = 100;
+const PART_BYTES = 500_000;
+/** An HTTP server whose listener speaks MPTCP, as those of Go do. 262 is IPPROTO_MPTCP. */
+const MPTCP_SERVER = `
+import http.server, socket
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header('Content-Length', '11')
+        self.end_headers()
+        self.wfile.write(b'from MPTCP\\n')
+server = http.server.ThreadingHTTPServer(('', 80), Handler, bind_and_activate=False)
+server.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 262)
+server.allow_reuse_address = True
+server.server_bind()
+server.server_activate()
+server.serve_forever()
+`;
 
 const resources = [
   { path: '/one/', nodes: ['n1'] },
@@ -107,3 +128,69 @@ t.test('a download of 20 MB over a link that loses 2 %', { skip: whyNoFarm() }, 
     t.ok((await node.kernelCounter('TcpExtTCPSackRecovery')) > 0, 'SACK is in use');
   });
 });
+
+t.test(
+  'a listener that cannot adopt gets its connections by replay',
+  { skip: whyNoFarm() },
+  async (t) => {
+    const start = async (farm: Farm): Promise<void> => {
+      farm.configureBalancer([{ path: '/', nodes: ['n1'] }]);
+      farm.nodes[0]!.start('mptcp', [PYTHON, '-u', '-c', MPTCP_SERVER]);
+      await Promise.all([farm.startBalancer(), farm.startNode(0)]);
+      await farm.waitNodesUp();
+    };
+    await withFarm(t, { nodes: 1, handoffs: ['auto'], start }, async (farm) => {
+      for (let request = 0; request < 3; request++) {
+        const answer = await curl(farm.client, `${BASE}/any`);
+        t.match(answer, { exit: 0, status: 200 });
+        t.equal(answer.body.toString(), 'from MPTCP\n');
+      }
+      const { counters, nodes } = await farm.stats();
+      t.equal(counters.replay_fallback, 1, 'the first one alone was refused');
+      t.equal(counters.handoff_refused, 1);
+      t.match(nodes[0], {
+        condition: 'up',
+        why: /^takes connections of www \(port 80\) by replay: its kernel cannot adopt: an MPTCP listener/,
+      });
+    });
+  },
+);
+
+t.test(
+  'a kept-alive connection moves between nodes of both kinds',
+  { skip: whyNoFarm() },
+  async (t) => {
+    const parts = [0, 1].map((node) => Buffer.alloc(PART_BYTES, node));
+    const use = {
+      resources,
+      nodes: 2,
+      handoffs: ['replay', 'adopt'],
+      fill: (farm: Farm) => {
+        farm.webs[0]?.put('one/part.bin', parts[0]!);
+        farm.webs[1]?.put('two/part.bin', parts[1]!);
+      },
+      balancer: {
+        virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: 80, keepAlive: 'migrate' }],
+      },
+    };
+    await withFarm(t, use, async (farm) => {
+      await farm.waitFor(
+        async () => (await farm.stats()).nodes.every(({ lastReportMs }) => lastReportMs !== null),
+        'the balancer knows what each node can do',
+      );
+      const requests = Array.from({ length: MOVES + 1 }, (_, index) => ({
+        path: index % 2 === 0 ? '/one/part.bin' : '/two/part.bin',
+      }));
+      const { connections, answers } = await keptAlive(farm.client, VIRTUAL_ADDRESS, requests);
+      t.equal(connections, 1);
+      const hashes = parts.map((part) => sha256(part));
+      t.same(
+        answers.map(({ status, sha256 }) => [status, sha256]),
+        requests.map((_, index) => [200, hashes[index % 2]]),
+      );
+      const { counters } = await farm.stats();
+      t.equal(counters.moved, MOVES);
+      t.ok((counters.replay_syn ?? 0) >= 1);
+    });
+  },
+);

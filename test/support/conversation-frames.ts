@@ -40,6 +40,7 @@ export const NOTICE = {
   left: 9,
   parked: 10,
   ended: 11,
+  synAck: 12,
 } as const;
 export const IXP_TYPE = {
   adopt: 1,
@@ -49,6 +50,7 @@ export const IXP_TYPE = {
   park: 5,
   resume: 6,
   awake: 7,
+  replay: 8,
 } as const;
 
 /** A GET of a path that the test dispatcher knows. */
