@@ -50,6 +50,13 @@ function fill(farm: Farm): void {
   farm.webs[0]?.put('one/lossy.bin', lossy);
 }
 
+/** Which frames are lost is chance: the median of this many downloads is compared. */
+const LOSSY_ROUNDS = 11;
+
+function median(values: readonly number[]): number {
+  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
+}
+
 t.setTimeout(FILE_TIMEOUT_MS);
 
 t.test('a node that replays, beside one that adopts', { skip: whyNoFarm() }, async (t) => {
@@ -109,8 +116,8 @@ t.test('a download of 20 MB over a link that loses 2 %', { skip: whyNoFarm() }, 
     // Each frame of the wire is lost by itself.
     await Promise.all([node.setOffloads(false), farm.client.setOffloads(false)]);
     await farm.client.loseFrames();
-    const seconds = { direct: 0, replayed: 0 };
-    for (let round = 0; round < 3; round++) {
+    const seconds = { direct: [] as number[], replayed: [] as number[] };
+    for (let round = 0; round < LOSSY_ROUNDS; round++) {
       for (const [way, host] of [
         ['direct', node.address],
         ['replayed', VIRTUAL_ADDRESS],
@@ -118,12 +125,12 @@ t.test('a download of 20 MB over a link that loses 2 %', { skip: whyNoFarm() }, 
         const answer = await curl(farm.client, `http://${host}/one/lossy.bin`);
         t.match(answer, { exit: 0, status: 200 });
         t.equal(sha256(answer.body), sha256(lossy));
-        seconds[way] += answer.seconds;
+        seconds[way].push(answer.seconds);
       }
     }
     t.ok(
-      seconds.replayed <= 1.25 * seconds.direct,
-      `${seconds.replayed.toFixed(2)} s through the balancer, ${seconds.direct.toFixed(2)} s direct`,
+      median(seconds.replayed) <= 1.25 * median(seconds.direct),
+      `${median(seconds.replayed).toFixed(3)} s through the balancer, ${median(seconds.direct).toFixed(3)} s direct`,
     );
     t.ok((await node.kernelCounter('TcpExtTCPSackRecovery')) > 0, 'SACK is in use');
   });

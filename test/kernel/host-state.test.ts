@@ -42,7 +42,15 @@ function shownFilters(name: string): unknown[] {
     return filters.flatMap(({ pref, options }) =>
       options?.handle === undefined
         ? []
-        : [{ hook, priority: pref, handle: Number(options.handle), program: options.prog?.name, programId: options.prog?.id }],
+        : [
+            {
+              hook,
+              priority: pref,
+              handle: Number(options.handle),
+              program: options.prog?.name,
+              programId: options.prog?.id,
+            },
+          ],
     );
   });
 }
