@@ -39,6 +39,8 @@ export interface Plan {
   asks: Ask[];
   /** The last request asks for the connection to be closed; else the client closes. */
   askClose: boolean;
+  /** The client sends FIN right behind its last request, and waits for the answers. */
+  halfCloses: boolean;
   /** Time until the RST or the power cut, in ms. */
   breakAfter: number;
   /** Longest pause between requests or pieces, in ms. */
@@ -171,6 +173,7 @@ export class ClientConnection {
     const { asks } = this.plan;
     do this.endpoint.write(this.request(this.sent++));
     while (this.sent < this.plan.targets.length && asks[this.sent]?.together === true);
+    if (this.plan.halfCloses && this.sent === this.plan.targets.length) this.endpoint.close();
   }
 
   private established(): void {
@@ -276,6 +279,8 @@ export class ClientConnection {
     if (!this.world.migrates || index === 0) return false;
     if (!this.world.mild) return true;
     const earlier = asks.slice(0, index);
+    // Of what comes with a FIN, only the node of the connection can say where it belongs.
+    if (this.plan.halfCloses && index === asks.length - 1) return true;
     return (
       asks.slice(0, index + 2).some(({ together }) => together) ||
       earlier.some((ask) => pins(ask) || ask.body === 'chunked' || ask.method === 'HEAD')

@@ -29,6 +29,7 @@ function makePlan(
     targets,
     asks: makeAsks(random, count, true),
     askClose: random.chance(0.7),
+    halfCloses: random.chance(0.1),
     breakAfter: 0,
     pauseMs: random.pick([0, 5, 100]),
   };

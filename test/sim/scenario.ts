@@ -126,6 +126,7 @@ function makePlan(random: Random, resources: readonly Resource[]): Plan {
         ? makeAsks(random, targets.length, false)
         : targets.map(() => askOf(kind, upload)),
     askClose: random.chance(0.5),
+    halfCloses: kind === 'kept' && random.chance(0.2),
     breakAfter: random.between(0, 2_000),
     pauseMs: kind === 'slow' ? 60 : random.pick([0, 5, 200, 1_000]),
   };
