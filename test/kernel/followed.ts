@@ -2,7 +2,10 @@
 import { once } from 'node:events';
 import type { Socket } from 'node:net';
 import { SHIM_NAMES } from '../../src/base/kernel-counters.js';
+import { IxcpType } from '../../src/wire/ixcp.js';
 import { IxpType } from '../../src/wire/ixp.js';
+import { seqDiff } from '../../src/wire/seq.js';
+import { describe, type ParsedPacket } from '../support/packet-parse.js';
 import { run, until } from './namespace.js';
 import { ACK, REQUEST, SEQ } from './shim-fixture.js';
 import { Ixcp, type Session, type ShimNode } from './shim-node.js';
@@ -21,6 +24,8 @@ export interface Followed {
 }
 
 export class FollowedSessions {
+  private readonly repeatable = new Set<string>();
+
   constructor(readonly node: ShimNode) {}
 
   count(name: (typeof SHIM_NAMES)[number]): number {
@@ -75,6 +80,32 @@ export class FollowedSessions {
     await got;
     followed.seq = plus(seq, REQUEST.length);
     await session.rest();
+  }
+
+  /** A socket repeats what caused this notice until the client acknowledges it. */
+  mayRepeat(notice: ParsedPacket): void {
+    this.repeatable.add(describe(notice));
+  }
+
+  /**
+   * Unexpected frames for the client, without those that only the time causes: delayed ACKs,
+   * repetitions of what the client has got, and the notices about them.
+   */
+  async surprises({ session, ack }: Followed): Promise<string[]> {
+    const lines = await session.rest();
+    const isAck = (line: string): boolean => / \[A\] .* len=0/.test(line);
+    const isOld = (line: string): boolean => {
+      const seq = / \[F?PA\] seq=(\d+)/.exec(line)?.[1];
+      return seq !== undefined && seqDiff(Number(seq), ack) < 0;
+    };
+    const [hasAck, hasOld] = [lines.some(isAck), lines.some(isOld)];
+    const isCaused = (line: string): boolean => {
+      const type = / IXCP (\w+) /.exec(line)?.[1];
+      return (type === 'ADOPTED' && hasAck) || (type === String(IxcpType.ended) && hasOld);
+    };
+    return lines.filter(
+      (line) => !isAck(line) && !isOld(line) && !isCaused(line) && !this.repeatable.has(line),
+    );
   }
 
   socketsOf(port: number): string {

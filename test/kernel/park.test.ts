@@ -43,8 +43,10 @@ if (insideNamespace(import.meta.url)) {
   ) => session.expectNotice(type, { seq: ack, ack: seq, reason: 0, flags: 0, ...more });
   const ended = (followed: Followed, answers = 1) =>
     told(followed, IxcpType.ended, { flags: answers });
-  const held = (followed: Followed, type: number, answers = 1) =>
-    told(followed, type, { reason: IxcpReason.parked, flags: answers });
+  const held = async (followed: Followed, type: number, answers = 1): Promise<void> => {
+    const notice = await told(followed, type, { reason: IxcpReason.parked, flags: answers });
+    sessions.mayRepeat(notice);
+  };
   const adopted = ({ session, seq }: Followed) =>
     session.expectNotice(IxcpType.adopted, { ack: seq });
   /** The client acknowledges all that it has got, in plain form. */
@@ -52,8 +54,8 @@ if (insideNamespace(import.meta.url)) {
     wire.send(node.plain(port, { seq, ack, flags: 'A' }));
     await until('the socket knows it', () => !unacknowledged(port));
   };
-  const quiet = async (t: Test, { session }: Followed): Promise<void> => {
-    t.strictSame(await session.rest(), [], 'nothing else');
+  const quiet = async (t: Test, followed: Followed): Promise<void> => {
+    t.strictSame(await sessions.surprises(followed), [], 'nothing else');
   };
   /** A session with TELL whose first request is answered. */
   const parked = async (flags = 0): Promise<Followed> => {
