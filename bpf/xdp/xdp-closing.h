@@ -10,7 +10,8 @@
  *       | ----- FIN -----------------> |   acknowledged here, and reported
  *       | <---- ACK ------------------ |
  *
- * Everything else goes to the engine.
+ * Everything else goes to the engine. So does the ACK of a client that has sent its FIN before: it
+ * ends the session.
  */
 #ifndef BATON_XDP_CLOSING_H
 #define BATON_XDP_CLOSING_H
@@ -88,6 +89,8 @@ static __noinline int receive_closing(struct xdp_md *ctx, const struct xdp_contr
 	    !verify_bare(&segment, (void *)(long)ctx->data_end))
 		return to_engine(ctx, us, worker, why);
 	if (!(flags & TCP_FIN)) {
+		if (record->flags & SESSION_CLIENT_FIN)
+			return to_engine(ctx, us, worker, why);
 		record->client_ack = segment.ack;
 		record->last_seen = tick_ms();
 		count(XDP_ABSORBED);

@@ -88,6 +88,12 @@ if (insideNamespace(import.meta.url)) {
     t.strictSame(fast.events(), []);
   });
 
+  t.test('the last ACK of a client that has closed first goes to the engine', async (t) => {
+    const { fast } = closing(SessionFlag.clientFin);
+    t.teardown(() => fast.close());
+    t.match(fast.run(segment(ack)), { verdict: redirect, counters: ['to_engine_state'] });
+  });
+
   t.test('the FIN is acknowledged and reported', async (t) => {
     const { fast, slot } = closing();
     t.teardown(() => fast.close());
