@@ -271,6 +271,23 @@ t.test('a request before the last word about the one ahead waits, and pins nothi
   client.left(30, 0, 1, next, get('/1'));
 });
 
+t.test('a FIN that has overtaken a part of the last request', async (t) => {
+  const client = new MovingClient(t);
+  const { talk } = client;
+  client.first(0, get('/0'));
+  const first = client.seq;
+  const request = get('/1');
+  const fin = { flags: 'FA', seq: first + request.length, ack: client.ack };
+  // The network has made a copy, so that the FIN seems to be in sequence.
+  for (const time of [20, 21]) {
+    talk.send(time, fromClient(fin));
+    talk.expectForwarded(time, 0, fromClient(fin));
+  }
+  client.stays(30, 0, request.slice(0, 9));
+  client.stays(31, 0, request.slice(9));
+  t.notOk(client.watched, 'its node has the FIN, so the session cannot move');
+});
+
 t.test('a config that no longer knows the request as one pins the session', async (t) => {
   const client = new MovingClient(t);
   const { talk } = client;

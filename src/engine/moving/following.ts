@@ -122,7 +122,14 @@ export class Following {
       return;
     }
     if (follower.state === AT_HEAD) {
-      if (gap > 0 || !this.keeps(slot, from, end)) gathering.begin(slot);
+      if (gap <= 0 && this.keeps(slot, from, end)) return;
+      if (!sessions.has(slot, SessionFlag.clientFin)) {
+        gathering.begin(slot);
+        return;
+      }
+      // A FIN has overtaken the head. Its node has it, and gets the rest.
+      this.pin(slot, Pin.last);
+      this.pass(slot);
       return;
     }
     if (gap > 0) this.pin(slot, Stay.gap);
