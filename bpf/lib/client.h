@@ -139,7 +139,10 @@ static __always_inline int is_unfinished6(const struct segment *segment)
 #endif
 	for (int i = 0; i < 8; i++)
 		sum += word[i];
-	return segment->tcp->check == (__u16)~checksum_fold64(sum);
+
+	__u16 folded = (__u16)~checksum_fold64(sum);
+
+	return segment->tcp->check == folded;
 }
 
 /* Sum of the words of an IPv4 header without options. */
