@@ -111,7 +111,8 @@ export class Handshake {
     const { sessions, counters, timers, options, now } = core;
     const client = words[at + KERNEL_EVENT.client]!;
     const portServer = words[at + KERNEL_EVENT.portServer]!;
-    if (!core.servers.isOpen(portServer & 0xffff)) return;
+    // The client has its SYN/ACK, also if its virtual server was removed meanwhile.
+    if (!core.servers.isUsed(portServer & 0xffff)) return;
     const known = sessions.find(client, portServer);
     if (known >= 0) {
       const ended = sessions.state(known) === SessionState.lingering;

@@ -129,6 +129,11 @@ export class VirtualServerTable {
     return this.phase[slot] === Phase.open;
   }
 
+  /** Whether there is a virtual server in the slot, also one that takes no new connections. */
+  isUsed(slot: number): boolean {
+    return this.phase[slot] !== undefined && this.phase[slot] !== Phase.free;
+  }
+
   /** Whether any virtual server has this address. For rare packets only. */
   hasAddress(address: number): boolean {
     return this.addresses.has(address);

@@ -258,25 +258,27 @@ t.test('a retired virtual server is closed to new connections only', async (t) =
   talk.expect(21, toClient({ flags: 'RA', seq: 0, ack: 90_001 }));
   t.same([sessions.ofServer[0], sessions.heldByServer[0]], [3, 3]);
 
-  // The kernel has answered a SYN before it knew.
+  // The kernel has answered a SYN before it knew: this client is served.
   const words = new Uint32Array(KERNEL_EVENT_WORDS);
   words[KERNEL_EVENT.client] = addressNumber(CLIENT.address);
   words[KERNEL_EVENT.portServer] = 15 << 16;
+  words[KERNEL_EVENT.clientIsn] = 1000;
+  words[KERNEL_EVENT.serverIsn] = ISN;
   talk.engine.kernelEvent(words, 0, START + 22);
-  t.equal(sessions.size, 3);
+  t.equal(sessions.size, 4);
   talk.send(22, fromClient({ flags: 'A', sourcePort: 15, seq: 1001, ack: ISN + 1 }, head));
-  talk.expect(22, toClient({ flags: 'R', destinationPort: 15, seq: ISN + 1 }));
+  talk.expect(22, inIxp(0, { session: 104 }, { flags: 'PA', sourcePort: 15 }, head));
 
   const other = { slot: 1, address: addressNumber(SERVER.address), port: 81, retired: false };
   t.throws(() => talk.change(23, { servers: [other] }), {
     code: 'BATON_IN_USE',
-    message: /virtual server.*3 sessions/,
+    message: /virtual server.*4 sessions/,
   });
   t.throws(() => talk.change(23, { servers: [{ ...other, slot: 0 }] }), { code: 'BATON_IN_USE' });
   talk.change(24, { servers: [...talk.farm.servers, other] });
   talk.send(25, fromClient({ flags: 'S', sourcePort: 16, destinationPort: 81, seq: 1 }));
   talk.expect(25, toClient({ flags: 'SA', sourcePort: 81, destinationPort: 16 }));
-  t.same([...sessions.ofServer.subarray(0, 2)], [3, 1]);
+  t.same([...sessions.ofServer.subarray(0, 2)], [4, 1]);
   // Added again, it takes new ones.
   const open = talk.farm.servers.map((server) => ({ ...server, retired: false }));
   talk.change(26, { servers: open });
