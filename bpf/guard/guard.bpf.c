@@ -54,6 +54,24 @@ struct {
 	__type(value, __u64);
 } counters SEC(".maps");
 
+/* Echo requests a second that the kernel may answer: anyone can send them, from any address. */
+#define ECHOES_PER_SECOND 1000
+#define NS_PER_SECOND 1000000000ULL
+
+/* When is the next echo request due? Requests may be early by a second: that is the burst. */
+struct echo_limit {
+	struct bpf_spin_lock lock;
+	__u32 pad;
+	__u64 due; /* bpf_ktime_get_ns */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct echo_limit);
+} echo_limit SEC(".maps");
+
 /* Of numbers in a notice: looks for an IPv4 virtual server first. No IPv6 one has its number. */
 #define FAMILY_UNKNOWN 1
 
@@ -63,6 +81,7 @@ enum frame_kind {
 	VIRTUAL_TCP,      /* a segment for a virtual server, or one too short to show its ports */
 	VIRTUAL_FRAGMENT, /* a later fragment for a virtual address: it has no ports */
 	VIRTUAL_ICMP,     /* an ICMP error for a virtual address */
+	VIRTUAL_ECHO,     /* an ICMP echo request to a virtual address */
 	VIRTUAL_FORWARD,  /* a packet for a virtual server with mode forward */
 	NOTICE,           /* IXCP for this machine */
 	HANDOFF,          /* IXP */
@@ -126,7 +145,19 @@ static __always_inline enum frame_kind kind_of_icmp(struct __sk_buff *skb, const
 	if (type == ICMP_UNREACHABLE || type == ICMP_TIME_EXCEEDED ||
 	    type == ICMP_PARAMETER_PROBLEM)
 		return VIRTUAL_ICMP;
-	return NOT_OURS;
+	return type == ICMP_ECHO_REQUEST ? VIRTUAL_ECHO : NOT_OURS;
+}
+
+/* The kind of an ICMPv6 packet for a virtual address. */
+static __always_inline enum frame_kind kind_of_icmp6(struct __sk_buff *skb)
+{
+	__u8 type;
+
+	if (load(skb, sizeof(struct ipv6hdr), &type, sizeof(type)))
+		return NOT_OURS;
+	if (type >= ICMPV6_FIRST_ERROR && type <= ICMPV6_LAST_ERROR)
+		return VIRTUAL_ICMP;
+	return type == ICMPV6_ECHO_REQUEST ? VIRTUAL_ECHO : NOT_OURS;
 }
 
 /* The kind of an IPv6 packet. One with an extension header is for no virtual server, but the stack
@@ -136,7 +167,6 @@ static __always_inline enum frame_kind kind_of_frame6(struct __sk_buff *skb)
 	struct guard_server server = { .family = FAMILY_IPV6 };
 	struct ipv6hdr ip;
 	const __be32 *alias;
-	__u8 type;
 
 	if (of_another_vlan(skb->vlan_present, skb->vlan_tci) || load(skb, 0, &ip, sizeof(ip)) ||
 	    ip.version != 6)
@@ -149,10 +179,7 @@ static __always_inline enum frame_kind kind_of_frame6(struct __sk_buff *skb)
 	if (is_extension(ip.nexthdr))
 		return VIRTUAL_TCP;
 	if (ip.nexthdr == IPPROTO_ICMPV6)
-		return !load(skb, sizeof(ip), &type, sizeof(type)) && type >= ICMPV6_FIRST_ERROR &&
-		                       type <= ICMPV6_LAST_ERROR
-		               ? VIRTUAL_ICMP
-		               : NOT_OURS;
+		return kind_of_icmp6(skb);
 	if (ip.nexthdr != IPPROTO_TCP)
 		return NOT_OURS;
 	server.address = *alias;
@@ -338,6 +365,31 @@ static __always_inline __u32 requested_interface(struct __sk_buff *skb)
 	return request->interface;
 }
 
+/*
+ * True if this machine's kernel may answer one more echo request. The lock makes the limit hold for
+ * all CPUs together.
+ */
+static __always_inline int may_answer_echo(void)
+{
+	const __u64 each = NS_PER_SECOND / ECHOES_PER_SECOND;
+	__u32 zero = 0;
+	struct echo_limit *limit = bpf_map_lookup_elem(&echo_limit, &zero);
+	__u64 now = bpf_ktime_get_ns();
+	int may = 0;
+
+	if (!limit)
+		return 0;
+	bpf_spin_lock(&limit->lock);
+	if (limit->due < now)
+		limit->due = now;
+	if (limit->due - now <= NS_PER_SECOND - each) {
+		limit->due += each;
+		may = 1;
+	}
+	bpf_spin_unlock(&limit->lock);
+	return may;
+}
+
 SEC("tc")
 int guard_ingress(struct __sk_buff *skb)
 {
@@ -356,6 +408,11 @@ int guard_ingress(struct __sk_buff *skb)
 		return TC_ACT_SHOT;
 	case NOTICE:
 		count(GUARD_KEPT_NOTICE);
+		return TC_ACT_SHOT;
+	case VIRTUAL_ECHO:
+		if (may_answer_echo())
+			return TC_ACT_UNSPEC;
+		count(GUARD_DROP_ECHO);
 		return TC_ACT_SHOT;
 	case HANDOFF:
 		count(GUARD_DROP_IXP);

@@ -63,6 +63,7 @@ static __always_inline int of_another_vlan(__u32 present, __u32 tci)
 /* RFC 4443. All types of errors are below 5. */
 #define ICMPV6_FIRST_ERROR 1
 #define ICMPV6_LAST_ERROR 4
+#define ICMPV6_ECHO_REQUEST 128
 
 /* True for an extension header. src/wire/ipv6.ts has the rule. */
 static __always_inline int is_extension(__u8 next_header)
@@ -105,6 +106,7 @@ struct ports {
 #define ICMP_UNREACHABLE 3
 #define ICMP_TIME_EXCEEDED 11
 #define ICMP_PARAMETER_PROBLEM 12
+#define ICMP_ECHO_REQUEST 8
 
 struct ixp_view {
 	struct ethhdr *eth;

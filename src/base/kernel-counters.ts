@@ -67,6 +67,10 @@ export const GUARD_COUNTERS = {
     'frames',
     "Frames for a virtual server with mode forward withheld from this machine's own kernel, which would answer them with RSTs and ICMP errors.",
   ),
+  drop_echo: counter(
+    'frames',
+    'ICMP and ICMPv6 echo requests (pings) to virtual addresses dropped because there were more than 1,000 in a second. This machine answers the others.',
+  ),
 } as const satisfies Infos;
 
 /** Counters of `shim.bpf.c`, which runs on each node. */

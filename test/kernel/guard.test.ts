@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import t from 'tap';
 import { build, type PacketSpec } from '../../lab/packet.js';
+import { build6, bytes6 } from '../../lab/packet6.js';
 import { GUARD_NAMES } from '../../src/base/kernel-counters.js';
 import { hostU32 } from '../../src/host/bpf-object.js';
 import { native } from '../../src/host/native.js';
@@ -29,6 +30,7 @@ const Verdict = { unspec: -1, drop: 2, redirect: 7 } as const;
 const HERE = { destination: '00:00:00:00:00:00' };
 const ELSEWHERE = { destination: '02:00:00:00:00:77' };
 const PORT = 80;
+const ADDRESSES_6 = { source: 'fd78::1', destination: 'fd78::100' };
 
 const to = (ip: PacketSpec['ip'], more: PacketSpec = {}): PacketSpec => ({
   ethernet: HERE,
@@ -65,6 +67,7 @@ const FRAMES: readonly (readonly [string, PacketSpec, number, boolean, number, s
   ['time exceeded', icmp(11), 0, true, Verdict.unspec, []],
   ['parameter problem', icmp(12), 0, true, Verdict.unspec, []],
   ['a ping', icmp(8), 0, false, Verdict.unspec, []],
+  ['the answer to one', icmp(0), 0, false, Verdict.unspec, []],
   ['destination unreachable for another address', icmp(3, BALANCER), 0, false, Verdict.unspec, []],
   ['a notice', notice({ ethernet: HERE }), 0, true, Verdict.drop, ['kept_notice']],
   [
@@ -137,6 +140,49 @@ if (insideNamespace(import.meta.url)) {
     for (const [name, spec, mark, , verdict, counters] of FRAMES) {
       t.strictSame(check('guard_ingress', build(spec), mark), { verdict, mark, counters }, name);
     }
+  });
+
+  t.test('pings beyond 1,000 a second do not reach the kernel', async (t) => {
+    guard.mapUpdate('ipv6_aliases', bytes6(ADDRESSES_6.destination), hostU32(1));
+    const limit = (due: bigint): void => {
+      const value = new Uint8Array(16);
+      new DataView(value.buffer).setBigUint64(8, due, true);
+      guard.mapUpdate('echo_limit', hostU32(0), value);
+    };
+    const due = (): bigint => {
+      const value = guard.mapLookup('echo_limit', hostU32(0))!;
+      return new DataView(value.buffer, value.byteOffset).getBigUint64(8, true);
+    };
+    const ping4 = build(icmp(8));
+    const ping6 = build6({ ...ADDRESSES_6, ethernet: HERE, icmp: { type: 128 } });
+    const dropped = { verdict: Verdict.drop, mark: 0, counters: ['drop_echo'] };
+    const passed = { verdict: Verdict.unspec, mark: 0, counters: [] };
+    // A limit that is used up for an hour: no ping of either family passes.
+    limit(process.hrtime.bigint() + 3_600_000_000_000n);
+    const used = due();
+    for (const ping of [ping4, ping6])
+      t.strictSame(check('guard_ingress', ping, 0), dropped, 'used up');
+    t.equal(due(), used, 'what is dropped uses nothing');
+    for (const [name, spec, mark, , verdict, counters] of FRAMES.filter(([n]) => n !== 'a ping'))
+      t.strictSame(check('guard_ingress', build(spec), mark), { verdict, mark, counters }, name);
+    const elsewhere = build(icmp(8, BALANCER));
+    t.strictSame(check('guard_ingress', elsewhere, 0), passed, 'a ping of another address');
+    t.strictSame(
+      check('guard_filter', ping4, 0),
+      { verdict: 0, mark: 0, counters: [] },
+      'the tap uses nothing',
+    );
+    t.equal(due(), used);
+    // After a long silence: one second's worth at once, and no more than time has gone by since.
+    limit(0n);
+    const before = process.hrtime.bigint();
+    let answered = 0;
+    for (let sent = 0; sent < 3_000; sent++)
+      if (guard.testRun('guard_ingress', sent % 2 === 0 ? ping4 : ping6).verdict === Verdict.unspec)
+        answered++;
+    const ms = Number((process.hrtime.bigint() - before) / 1_000_000n);
+    t.ok(answered >= 1_000, `${answered} answered`);
+    t.ok(answered <= 1_001 + ms, `${answered} answered in ${ms} ms`);
   });
 
   t.test('a SYN truncated at any length behind its address never reaches the kernel', async (t) => {
