@@ -108,9 +108,20 @@ t.test('clients are served while parts of the farm fail', { skip: whyNoFarm() },
         await farm.startNode(0);
         t.equal((await get('/one/a.txt')).status, 200, 'a new connection works after its restart');
         t.ok(download.running, 'the download went on until now');
+        const passing = async (): Promise<number> => (await farm.stats()).sessions.passing;
+        await farm.waitFor(async () => (await passing()) === 1, 'only the download');
+        const { counters: before } = await farm.stats();
         const finished = await download.finish();
         t.equal(finished.error, '');
         t.equal(finished.sha256, sha256(long));
+        await farm.waitFor(async () => (await passing()) === 0, 'its end is known');
+        const { counters } = await farm.stats();
+        // Without the notice the balancer would ask the node, which would answer with a reset.
+        t.equal(
+          (counters.closed_fin ?? 0) - (before.closed_fin ?? 0),
+          1,
+          'by the FIN of a session that is older than the agent',
+        );
       },
     );
 
