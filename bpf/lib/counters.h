@@ -60,7 +60,9 @@
 	X(NOTICE_PARKED, "IXCP_PARKED notices sent")                                               \
 	X(NOTICE_ENDED, "IXCP_ENDED notices sent")                                                 \
 	X(HELD, "segments of parked sockets held back from the client")                            \
-	X(AWAKENED, "IXP_AWAKE frames that let such segments pass")
+	X(AWAKENED, "IXP_AWAKE frames that let such segments pass")                                \
+	X(CARRIED, "packets taken out of IXP_CARRY")                                               \
+	X(DROP_CARRIED, "packets in IXP_CARRY of another session or protocol")
 
 #define GUARD_COUNTERS(X)                                                                          \
 	X(SEEN, "frames given to the engine")                                                      \

@@ -57,6 +57,7 @@ enum ixp_type {
 	IXP_RESUME = 6,
 	IXP_AWAKE = 7,
 	IXP_REPLAY = 8,
+	IXP_CARRY = 9, /* has a header of its own: struct carry_hdr */
 };
 
 /* ixp_hdr.flags: TCP options that both sides agreed on in the handshake */
@@ -118,6 +119,24 @@ struct ixp_hdr {
 
 #define IXP_LENGTH 36
 #define IXP_TAGGED 28
+
+/*
+ * The header of IXP_CARRY, which takes a packet of a client, or one of IXP, across routers:
+ *
+ *     Ethernet | IPv4 balancer -> node, 253 | carry_hdr | IPv4 client -> virtual address | ...
+ *
+ * It has no tag. A carried IXP packet has one, and a carried segment comes with a number that only
+ * balancer and node know.
+ */
+struct carry_hdr {
+	__u8 version;   /* 0 BATON_VERSION */
+	__u8 type;      /* 1 IXP_CARRY */
+	__u8 length;    /* 2 bytes of this header */
+	__u8 pad;       /* 3 always 0, not read */
+	__be32 session; /* 4 ixp_hdr.session of the session that a carried segment belongs to */
+} __attribute__((packed));
+
+#define CARRY_LENGTH 8
 
 enum ixcp_type {
 	IXCP_ADOPTED = 1, /* the node has the socket, and has acknowledged up to `ack` */
@@ -221,6 +240,7 @@ struct ixcp_hdr {
 #define BATON_ASSERT _Static_assert
 #endif
 BATON_ASSERT(sizeof(struct ixp_hdr) == IXP_LENGTH, "IXP header");
+BATON_ASSERT(sizeof(struct carry_hdr) == CARRY_LENGTH, "IXP_CARRY header");
 BATON_ASSERT(sizeof(struct ixcp_hdr) == IXCP_LENGTH, "IXCP header");
 
 #endif

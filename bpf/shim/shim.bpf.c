@@ -15,6 +15,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "adopt.h"
+#include "carry.h"
 #include "errors.h"
 #include "kernel.h"
 #include "maps.h"
@@ -198,6 +199,15 @@ int shim_ingress(struct __sk_buff *skb)
 
 	int protocol = protocol_of(skb);
 
+	if (protocol == BATON_IPPROTO_IXP && !is_ipv6(skb)) {
+		pull(skb, CARRIED_OFFSET);
+		if (is_carried(skb)) {
+			protocol = uncarry(skb);
+			if (protocol < 0)
+				return drop(-protocol);
+			pull(skb, IPV4_OFFSET + IPV4_BYTES);
+		}
+	}
 	if (protocol == IPPROTO_TCP)
 		return receive_plain(skb);
 	if (protocol == IPPROTO_ICMP && !is_ipv6(skb))

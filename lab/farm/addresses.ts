@@ -1,5 +1,6 @@
 /** Addresses that every farm has, and the machines of one farm with theirs. */
 import type { Wired } from './network.js';
+import { planRouted } from './routed.js';
 
 export const VIRTUAL_ADDRESS = '10.99.0.100';
 /** Of farms with `ipv6`. */
@@ -30,6 +31,8 @@ export interface Layout {
   nodeNetwork?: boolean;
   /** The clients have a network of their own, behind a router. Default: one network for all. */
   clientNetwork?: boolean;
+  /** Clients, balancer and nodes have a network each, and three routers (routed.ts). */
+  routed?: boolean;
   /** Every machine also has an IPv6 address: fd99::N where its IPv4 address is 10.99.0.N. */
   ipv6?: boolean;
 }
@@ -37,6 +40,7 @@ export interface Layout {
 /** Names and addresses every machine of a farm. Throws when the layout asks for three networks. */
 export function planMachines(tag: string, layout: Layout): Wired[] {
   const machines: Wired[] = [];
+  if (layout.routed === true) return planRouted(tag, layout);
   const { nodeNetwork = false, clientNetwork = false, ipv6 = false } = layout;
   if (nodeNetwork && clientNetwork) throw new Error('a farm has at most two networks');
   const mac = (network: number, last: number): string =>
@@ -52,7 +56,10 @@ export function planMachines(tag: string, layout: Layout): Wired[] {
       address6: ipv6 ? `fd${network}::${last}` : undefined,
       mac: mac(network, last),
       bridge: legs === 'far' ? 'br1' : 'br0',
-      eth1: legs === 'both' ? { address: `10.98.0.${last}`, mac: mac(98, last) } : undefined,
+      eth1:
+        legs === 'both'
+          ? { address: `10.98.0.${last}`, mac: mac(98, last), bridge: 'br1' }
+          : undefined,
       gateway: routed ? `10.${network}.0.${ROUTER}` : undefined,
       routes: name === 'router',
     });

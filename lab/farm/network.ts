@@ -15,9 +15,12 @@
  *             |eth0   |eth0                                  10.98.0.0/24, last numbers as above
  *          n1 .3    n2 .4
  *
- * Or the clients are on br1 behind the router, and all others on br0.
+ * Or the clients are on br1 behind the router, and all others on br0. Or there are three networks:
+ * routed.ts.
  */
 import { run } from './process.js';
+
+type Bridge = 'br0' | 'br1' | 'br2';
 
 /** One machine and its cables. */
 export interface Wired {
@@ -29,18 +32,24 @@ export interface Wired {
   address6: string | undefined;
   mac: string;
   /** The bridge that eth0 is connected to. */
-  bridge: 'br0' | 'br1';
-  /** A second interface, connected to br1. */
-  eth1: { address: string; mac: string } | undefined;
+  bridge: Bridge;
+  /** A second interface. */
+  eth1: { address: string; mac: string; bridge: Bridge } | undefined;
   /** The default route. */
   gateway: string | undefined;
+  /** Other routes: networks, each with its gateway. */
+  routeTo?: readonly (readonly [network: string, gateway: string])[];
   /** The machine is a router: it forwards IPv4. */
   routes: boolean;
 }
 
 /** Makes the namespaces and connects them. The caller chooses the names and removes them. */
 export async function wire(switchNamespace: string, hosts: readonly Wired[]): Promise<void> {
-  const bridges = [...new Set(['br0', ...hosts.map((host) => host.bridge)])];
+  const bridges = new Set(['br0']);
+  for (const { bridge, eth1 } of hosts) {
+    bridges.add(bridge);
+    if (eth1 !== undefined) bridges.add(eth1.bridge);
+  }
   const names = [switchNamespace, ...hosts.map((host) => host.namespace)];
   await batch(
     [],
@@ -49,7 +58,7 @@ export async function wire(switchNamespace: string, hosts: readonly Wired[]): Pr
   await batch(
     ['-n', switchNamespace],
     [
-      ...bridges.flatMap((bridge) => [
+      ...[...bridges].flatMap((bridge) => [
         `link add ${bridge} type bridge forward_delay 0 stp_state 0 mcast_snooping 0`,
         `link set ${bridge} up`,
       ]),
@@ -60,7 +69,7 @@ export async function wire(switchNamespace: string, hosts: readonly Wired[]): Pr
           ? []
           : [
               `link add ${host.name}-1 type veth peer name eth1 address ${host.eth1.mac} netns ${host.namespace}`,
-              `link set ${host.name}-1 master br1 up`,
+              `link set ${host.name}-1 master ${host.eth1.bridge} up`,
             ]),
       ]),
     ],
@@ -78,6 +87,7 @@ export async function wire(switchNamespace: string, hosts: readonly Wired[]): Pr
             ? []
             : [`addr add ${host.eth1.address}/24 dev eth1`, 'link set eth1 up']),
           ...(host.gateway === undefined ? [] : [`route add default via ${host.gateway}`]),
+          ...(host.routeTo ?? []).map(([network, via]) => `route add ${network} via ${via}`),
         ],
       ),
     ),
@@ -130,7 +140,7 @@ export async function offloadAt(
 const NO_NETFILTER = `
 for t in ip ip6 arp; do echo 0 > /proc/sys/net/bridge/bridge-nf-call-"$t"tables; done 2>/dev/null`;
 const QUIET = `
-for i in all default eth0 eth1 br0 br1; do echo 1 > /proc/sys/net/ipv6/conf/$i/disable_ipv6; done 2>/dev/null${NO_NETFILTER}`;
+for i in all default eth0 eth1 br0 br1 br2; do echo 1 > /proc/sys/net/ipv6/conf/$i/disable_ipv6; done 2>/dev/null${NO_NETFILTER}`;
 
 /** No route leads back to a virtual address, so the reverse-path filter would drop its packets. */
 const ROUTE = `

@@ -265,6 +265,11 @@ export const SHIM_COUNTERS = {
     'sessions',
     'Parked sessions whose web server closed the connection, and whose client was told because they had not moved on.',
   ),
+  carried: counter('packets', 'Packets that came across routers, for nodes with `via: ixp`.'),
+  drop_carried: counter(
+    'packets',
+    'Packets that came in this way and are of another session or protocol. They may be forged.',
+  ),
 } as const satisfies Infos;
 
 /** Counters of `xdp.bpf.c`, which runs on a balancer's interface with `datapath: xdp`. */

@@ -9,6 +9,7 @@ export interface NodeData {
   readonly address: string;
   readonly weight?: number;
   readonly handoff?: string;
+  readonly via?: string;
 }
 
 export interface VirtualServerData {

@@ -163,17 +163,24 @@ function wayOf({ handoff }: NodeEntry): string {
   return handoff ?? NODE_DEFAULTS.handoff;
 }
 
+function viaOf({ via }: NodeEntry): string {
+  return via ?? NODE_DEFAULTS.via;
+}
+
 /** What a line about a new node says beside its address. */
 function nodeExtra(node: NodeEntry): string {
   const weight = node.weight === 1 ? '' : `, weight ${node.weight}`;
   const way = wayOf(node);
-  return way === NODE_DEFAULTS.handoff ? weight : `${weight}, handoff ${way}`;
+  const handoff = way === NODE_DEFAULTS.handoff ? '' : `, handoff ${way}`;
+  const via = viaOf(node);
+  return `${weight}${handoff}${via === NODE_DEFAULTS.via ? '' : `, via ${via}`}`;
 }
 
 function nodeDifferences(before: NodeEntry, after: NodeEntry): string {
   return [
     difference('weight', before.weight, after.weight),
     difference('handoff', wayOf(before), wayOf(after)),
+    difference('via', viaOf(before), viaOf(after)),
   ]
     .filter((text) => text !== '')
     .join(', ');

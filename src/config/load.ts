@@ -5,6 +5,7 @@
 
 import { BatonError } from '../base/errors.js';
 import type { LogLevel } from '../base/log.js';
+import type { Via } from '../engine/farm.js';
 import type { Limits, Timeouts } from '../engine/options.js';
 import { type Address, type Endpoint, requireAddress } from '../wire/address.js';
 import type { BalancerData, ResourceData } from './data.js';
@@ -46,6 +47,8 @@ export interface NodeEntry {
   readonly weight: number;
   /** How it takes sessions. Absent: `NODE_DEFAULTS`. */
   readonly handoff?: NodeWay;
+  /** How packets get there. Absent: `NODE_DEFAULTS`. */
+  readonly via?: Via;
 }
 
 export interface ResourceEntry {

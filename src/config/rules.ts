@@ -9,7 +9,7 @@ import { resolve } from 'node:path';
 import { quoted } from '../base/text.js';
 import { headStoreBytes } from '../engine/head-store.js';
 import { formatAddress, formatEndpoint } from '../wire/address.js';
-import { entries, Uses } from './rules-parts.js';
+import { type Entry, entries, Uses } from './rules-parts.js';
 import { checkResources } from './rules-resources.js';
 import { checkServers, type ServerPlaces, takenBy } from './rules-servers.js';
 import type { Source } from './source.js';
@@ -52,6 +52,7 @@ export function checkBalancerRules(
     const what = `is ${quoted(data.nodeInterface)}, the same as interface`;
     source.wrong(['nodeInterface'], `${what}, expected another interface, or leave out the key`);
   }
+  checkCarried(source, data, servers, nodes);
   checkResources(source, data.resources, servers, known, used);
   for (const { entry, at } of nodes) {
     if (typeof entry.name === 'string' && !used.has(entry.name)) {
@@ -65,6 +66,27 @@ export function checkBalancerRules(
   checkHeadMemory(source, data.limits);
   checkListeners(source, data, places);
   checkAccessLog(source, data);
+}
+
+/** Packets are carried across routers only as far as this version can. */
+function checkCarried(
+  source: Source,
+  data: Record<string, unknown>,
+  servers: readonly Entry[],
+  nodes: readonly Entry[],
+): void {
+  const carried = nodes.find(({ entry }) => entry.via === 'ixp');
+  if (carried === undefined) return;
+  const at = [...carried.at, 'via'];
+  if (data.datapath === 'xdp')
+    source.wrong(at, 'is "ixp", but datapath is xdp: use datapath: packet');
+  for (const { entry } of servers) {
+    const name = quoted(String(entry.name));
+    if (entry.mode === 'forward')
+      source.wrong(at, `is "ixp", but virtual server ${name} has mode: forward, expected "link"`);
+    if (typeof entry.address === 'string' && entry.address.includes(':'))
+      source.wrong(at, `is "ixp", but virtual server ${name} has an IPv6 address, expected "link"`);
+  }
 }
 
 /** The value of `key` in the map `map` of the file; undefined if there is no such map. */

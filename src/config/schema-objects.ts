@@ -4,6 +4,7 @@
  */
 import { Type } from '@sinclair/typebox';
 import { PREDICTOR_NAMES } from '../directory/predictors/index.js';
+import { VIAS, type Via } from '../engine/farm.js';
 import { MOST_PORT } from '../wire/address.js';
 import {
   address,
@@ -35,8 +36,12 @@ export const NODE_WAYS = ['auto', 'adopt', 'replay'] as const;
 /** How a node takes sessions; `Way` has their codes (directory/node-memory.ts). */
 export type NodeWay = (typeof NODE_WAYS)[number];
 
+/** How packets get to a node: the key `via`. */
+export const NODE_VIAS = VIAS;
+export type NodeVia = Via;
+
 /** What a node has without the key. */
-export const NODE_DEFAULTS = { handoff: 'auto' } as const;
+export const NODE_DEFAULTS = { handoff: 'auto', via: 'link' } as const;
 
 /** What a virtual server has without the key. */
 export const SERVER_DEFAULTS = {
@@ -202,7 +207,7 @@ export const Node = Type.Object(
   {
     name: name('The name of the node in resources, tables and messages.'),
     address: address(
-      "The node's own address, on the link of the interface by which nodes are reached.",
+      "The node's own address. It is on the link of the interface by which nodes are reached, unless there is a `via`.",
     ),
     weight: count(
       'The share of sessions that it gets, relative to the other holders.',
@@ -215,6 +220,13 @@ export const Node = Type.Object(
         NODE_WAYS,
         'How the node takes connections. `adopt`: its kernel continues them, which needs Linux 6.9. `replay`: it repeats the handshake with its own listener, and its shim translates sequence numbers from then on; Linux 5.10 is enough. `auto`: it adopts, and replays what its kernel cannot adopt; WHY in `baton stats` says why.',
         NODE_DEFAULTS.handoff,
+      ),
+    ),
+    via: whereItApplies(
+      choice(
+        NODE_VIAS,
+        'How packets get to the node. `link`: it is on the link of the interface, and only MAC addresses change. `ixp`: it is behind routers, and each packet is carried in a packet to its own address, from which its shim takes it. That needs `datapath: packet`.',
+        NODE_DEFAULTS.via,
       ),
     ),
   },

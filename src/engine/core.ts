@@ -93,8 +93,8 @@ export class Core {
   readonly nodeMacLow: number;
   /** The port on which frames to nodes leave. */
   readonly nodePort: PortNumber;
-  /** The MSS in our SYN/ACKs over IPv4. It leaves room for IXP below the MTU. */
-  readonly mss: number;
+  /** The MSS in our SYN/ACKs over IPv4. It leaves room below the MTU for what the nodes need. */
+  mss = 0;
   /** Names IPv6 addresses by numbers. */
   readonly aliases: Aliases;
   readonly numberOf: NumberOf;
@@ -153,7 +153,6 @@ export class Core {
     this.nodeMacHigh = nodeMacView.getUint16(0);
     this.nodeMacLow = nodeMacView.getUint32(2);
     this.nodePort = options.nodeMac === undefined ? Port.wire : Port.nodes;
-    this.mss = offeredMss(options.mtu);
     const { forward } = options;
     if (forward !== undefined) {
       const counts = new ForwardCounts(forward.counts);
@@ -162,9 +161,10 @@ export class Core {
     }
   }
 
-  /** Makes the parts of the session table that only some farms need. */
+  /** Makes the parts of the session table that only some farms need, and what depends on nodes. */
   makeTables(): void {
     const { servers, sessions, options } = this;
+    this.mss = offeredMss(options.mtu - this.nodes.carryBytes);
     if (servers.hasIpv6) sessions.clients.makeRoom();
     if (sessions.streams !== undefined || !servers.keepAlive.includes(KeepAlive.migrate)) return;
     sessions.streams = new Streams(options.limits.sessions, options.heads);

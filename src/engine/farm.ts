@@ -28,7 +28,13 @@ export interface NodeAt {
   readonly address: AnyAddress;
   /** It gets no new sessions; those that it has go on. */
   readonly retired: boolean;
+  /** How packets get there. Absent: `link`. */
+  readonly via?: Via;
 }
+
+export const VIAS = ['link', 'ixp'] as const;
+/** How packets get to a node: on its link, or carried in packets to its own address. */
+export type Via = (typeof VIAS)[number];
 
 /** How a node gets a connection: after a handshake and a look-up, or by its first packet. */
 export const Mode = { handoff: 0, forward: 1 } as const;

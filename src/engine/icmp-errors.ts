@@ -3,15 +3,18 @@ import { Counter } from '../base/counters.js';
 import { ICMP, ICMP_INNER_TRANSPORT_BYTES, isIcmpError, isIcmpv6Error } from '../wire/icmp.js';
 import { IPV4, IPV4_HEADER_BYTES, Protocol, VERSION_4_WORDS_5 } from '../wire/ipv4.js';
 import { checksum6, IPV6, IPV6_HEADER_BYTES, isVersion6 } from '../wire/ipv6.js';
+import { Carrier } from './carrier.js';
 import type { Core } from './core.js';
 import { PORT_OF_IPV6 } from './segment.js';
 import { SessionState } from './table/session-table.js';
 
 export class IcmpErrors {
   private readonly core: Core;
+  private readonly carrier: Carrier;
 
   constructor(core: Core) {
     this.core = core;
+    this.carrier = new Carrier(core);
   }
 
   /**
@@ -85,7 +88,7 @@ export class IcmpErrors {
   /** Sends the current error to the node of this session; counts it if there is none. */
   private forward(slot: number): void {
     const { core } = this;
-    const { segment, sessions, counters } = core;
+    const { sessions, counters } = core;
     // A node that has not confirmed may already have sent a packet that was too large: where the
     // client is to confirm, the node sends no notice.
     if (
@@ -96,9 +99,7 @@ export class IcmpErrors {
       counters.count(Counter.drop_malformed_icmp);
       return;
     }
-    const node = sessions.node(slot);
-    core.addressTo(segment.offset, node);
-    core.transmit.forward(segment.offset, segment.length, segment.frameFlags, core.nodePort);
+    if (!this.carrier.forwardSegment(slot)) return;
     counters.count(Counter.icmp_forwarded);
   }
 }

@@ -5,7 +5,7 @@
 import { BatonError } from '../base/errors.js';
 import type { NodeStates } from '../directory/node-states.js';
 import type { NodeObstacle } from '../directory/obstacle.js';
-import { IxpFlag } from '../wire/ixp.js';
+import { CARRY_BYTES, IxpFlag } from '../wire/ixp.js';
 import { type NodeAt, type NumberOf, onlyIpv4, requireUnused } from './farm.js';
 import { WithheldOptions } from './withheld-options.js';
 
@@ -19,6 +19,8 @@ export interface NodeChange {
   readonly address: Uint32Array;
   /** By slot. 1: the node is retired. */
   readonly retired: Uint8Array;
+  /** By slot. 1: packets to the node are carried across routers. */
+  readonly carried: Uint8Array;
   /** The slots whose address changes. */
   readonly changed: readonly number[];
 }
@@ -37,6 +39,10 @@ export class NodeTable {
   readonly movedAt: Float64Array;
   readonly states: NodeStates;
   readonly withheld: WithheldOptions;
+  /** By slot. 1: packets to the node are carried across routers. */
+  carried: Uint8Array;
+  /** By how much packets to some nodes grow. */
+  carryBytes = 0;
   private retired: Uint8Array;
   /** The addresses of the slots below the highest one in use: all that a search looks at. */
   private searched: Uint32Array;
@@ -57,6 +63,7 @@ export class NodeTable {
     this.count = states.count;
     this.address = new Uint32Array(this.count);
     this.retired = new Uint8Array(this.count);
+    this.carried = this.retired;
     this.searched = this.address;
     this.macHigh = new Uint16Array(this.count);
     this.macLow = new Uint32Array(this.count);
@@ -77,11 +84,13 @@ export class NodeTable {
   prepare(nodes: readonly NodeAt[]): NodeChange {
     const address = new Uint32Array(this.count);
     const retired = new Uint8Array(this.count);
+    const carried = new Uint8Array(this.count);
     for (const node of nodes) {
       if (node.slot >= this.count)
         throw new BatonError('BATON_CONFIG', `there is room for ${this.count} nodes`);
       address[node.slot] = this.numberOf(node.address);
       retired[node.slot] = node.retired ? 1 : 0;
+      carried[node.slot] = node.via === 'ixp' ? 1 : 0;
     }
     const changed: number[] = [];
     for (let slot = 0; slot < this.count; slot++) {
@@ -90,11 +99,13 @@ export class NodeTable {
       if (this.address[slot] !== 0)
         requireUnused('node', slot, this.retired[slot] === 1, this.states.heldHere[slot]!);
     }
-    return { address, retired, changed };
+    return { address, retired, carried, changed };
   }
 
   /** Puts the prepared nodes in place. The MAC address of a slot with another node is unknown. */
-  commit({ address, retired, changed }: NodeChange): void {
+  commit({ address, retired, carried, changed }: NodeChange): void {
+    this.carried = carried;
+    this.carryBytes = carried.includes(1) ? CARRY_BYTES : 0;
     this.address = address;
     this.retired = retired;
     let end = address.length;

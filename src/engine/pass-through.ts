@@ -7,6 +7,7 @@ import { elapsed } from '../base/clock.js';
 import { Counter } from '../base/counters.js';
 import { TcpFlag } from '../wire/tcp.js';
 import { resetEndsPassing } from './acceptance.js';
+import { Carrier } from './carrier.js';
 import { ASK_MS, type Core } from './core.js';
 import type { NodeWriter } from './handoff/node-writer.js';
 import { SessionFlag, SessionState } from './table/session-table.js';
@@ -18,10 +19,12 @@ const FORWARDED_BYTES = Counter.forwarded_bytes;
 export class PassThrough {
   private readonly core: Core;
   private readonly toNode: NodeWriter;
+  private readonly carrier: Carrier;
 
   constructor(core: Core, toNode: NodeWriter) {
     this.core = core;
     this.toNode = toNode;
+    this.carrier = new Carrier(core);
   }
 
   /**
@@ -96,8 +99,7 @@ export class PassThrough {
       counters.count(Counter.drop_unresolved);
       return;
     }
-    core.addressTo(segment.offset, node);
-    core.transmit.forward(segment.offset, segment.length, segment.frameFlags, core.nodePort);
+    if (!this.carrier.forwardSegment(slot)) return;
     counters.count(FORWARDED);
     counters.add(FORWARDED_BYTES, segment.length);
   }

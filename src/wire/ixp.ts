@@ -2,7 +2,7 @@
  * IXP: the header that carries a client's segment to a node. The definition is bpf/lib/ixp.h;
  * test/wire/ixp.test.ts checks this file against it. docs/ixp.md explains it.
  */
-import { IPV4 } from './ipv4.js';
+import { IPV4, IPV4_HEADER_BYTES } from './ipv4.js';
 import { IPV6, IPV6_HEADER_BYTES } from './ipv6.js';
 import type { SipHash } from './siphash.js';
 import { TCP } from './tcp.js';
@@ -38,7 +38,21 @@ export const IxpType = {
   resume: 6,
   awake: 7,
   replay: 8,
+  carry: 9,
 } as const;
+
+/** Byte offsets in the header of IxpType.carry, which takes a packet across routers. */
+export const CARRY = {
+  version: 0,
+  type: 1,
+  length: 2,
+  session: 4,
+} as const;
+
+export const CARRY_HEADER_BYTES = 8;
+/** By how much a packet grows. */
+export const CARRY_BYTES = IPV4_HEADER_BYTES + CARRY_HEADER_BYTES;
+
 export const IxpFlag = {
   windowScaleOk: 0x01,
   sackOk: 0x02,

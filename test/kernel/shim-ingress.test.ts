@@ -6,16 +6,18 @@ import { readFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import t from 'tap';
-import { build, type PacketSpec } from '../../lab/packet.js';
+import { build, ETHERNET, IXP, type PacketSpec } from '../../lab/packet.js';
 import { SHIM_NAMES } from '../../src/base/kernel-counters.js';
 import { insideNamespace, run } from './namespace.js';
 import { type Case, dropped, passed, runCases, Verdict } from './shim-cases.js';
 import {
   ACK,
+  BALANCER,
   CLIENT,
   handoff,
   KEY,
   notice,
+  OWN,
   project,
   SEQ,
   SESSION,
@@ -43,6 +45,124 @@ const plain = handoff();
 delete plain.ixp;
 const refused = { verdict: Verdict.redirect };
 const segment = { ixp: { type: 2 } };
+
+const CARRY_BYTES = 8;
+
+/** What CARRY is made of, with these changes. `inner`: the frame whose packet is carried. */
+interface Carried {
+  version?: number;
+  length?: number;
+  session?: number;
+  ip?: PacketSpec['ip'];
+  inner?: PacketSpec;
+}
+
+/** A packet carried across routers, as bpf/lib/ixp.h defines it. */
+function carried({ version, length, session, ip, inner }: Carried = {}): PacketSpec {
+  const packet = build(inner ?? handoff(), KEY).slice(ETHERNET);
+  const payload = new Uint8Array(CARRY_BYTES + packet.length);
+  payload.set([version ?? 1, 9, length ?? CARRY_BYTES, 0]);
+  new DataView(payload.buffer).setUint32(4, session ?? SESSION);
+  payload.set(packet, CARRY_BYTES);
+  const { ethernet } = handoff();
+  return {
+    ...(ethernet && { ethernet }),
+    ip: { source: BALANCER, destination: OWN, protocol: IXP.protocol, ...ip },
+    payload,
+  };
+}
+
+const CARRIED: readonly Case[] = [
+  {
+    name: 'an ADOPT across routers is handled as on the link',
+    frame: carried(),
+    ...refused,
+    out: answered(Ixcp.refused, Reason.unable),
+    counters: ['refused_unable', 'carried'],
+  },
+  {
+    name: 'a segment of the session across routers',
+    session: {},
+    frame: carried({ inner: plain }),
+    ...passed,
+    out: plain,
+    counters: ['carried'],
+  },
+  {
+    name: 'a segment of no session across routers reaches the kernel, as on the link',
+    frame: carried({ inner: plain }),
+    ...passed,
+    out: plain,
+    counters: ['carried'],
+  },
+  {
+    name: 'a segment across routers with another number than its session',
+    session: { nonce: SESSION + 1 },
+    frame: carried({ inner: plain }),
+    ...dropped,
+    counters: ['drop_carried'],
+  },
+  {
+    name: 'a carried packet of another protocol',
+    frame: carried({ inner: { ...plain, ip: { ...plain.ip, protocol: 17 } } }),
+    ...dropped,
+    counters: ['drop_carried'],
+  },
+  {
+    name: 'a carried fragment',
+    frame: carried({ inner: { ...plain, ip: { ...plain.ip, moreFragments: true } } }),
+    ...dropped,
+    counters: ['drop_carried'],
+  },
+  {
+    name: 'a carried packet with a header length of 4 words',
+    frame: carried({ inner: { ...plain, ip: { ...plain.ip, words: 4 } } }),
+    ...dropped,
+    counters: ['drop_carried'],
+  },
+  {
+    name: 'a carried packet in a carried packet',
+    frame: carried({ inner: { ...plain, ip: { ...plain.ip, protocol: 4 } } }),
+    ...dropped,
+    counters: ['drop_carried'],
+  },
+  {
+    name: 'a carried packet with another length',
+    frame: carried({ inner: { ...plain, ip: { ...plain.ip, totalLength: 41 } } }),
+    ...dropped,
+    counters: ['drop_length'],
+  },
+  {
+    name: 'CARRY with another length',
+    frame: carried({ length: 36 }),
+    ...dropped,
+    counters: ['drop_length'],
+  },
+  {
+    name: 'CARRY of another version',
+    frame: carried({ version: 2 }),
+    ...dropped,
+    counters: ['drop_version'],
+  },
+  {
+    name: 'CARRY in a fragment',
+    frame: carried({ ip: { moreFragments: true } }),
+    ...dropped,
+    counters: ['drop_fragment'],
+  },
+  {
+    name: 'CARRY of a balancer that is not allowed',
+    frame: carried({ ip: { source: CLIENT } }),
+    ...dropped,
+    counters: ['drop_unknown_balancer'],
+  },
+  {
+    name: 'CARRY that ends before the carried header does',
+    frame: build(carried(), KEY).slice(0, 61),
+    ...dropped,
+    counters: ['drop_truncated'],
+  },
+];
 
 const INGRESS: readonly Case[] = [
   { name: 'plain TCP passes untouched', frame: plain, ...passed, counters: [] },
@@ -126,7 +246,7 @@ const INGRESS: readonly Case[] = [
     ...dropped,
     counters: ['drop_tcp_header'],
   },
-  { name: 'type 9', frame: handoff({ ixp: { type: 9 } }), ...dropped, counters: ['drop_type'] },
+  { name: 'type 10', frame: handoff({ ixp: { type: 10 } }), ...dropped, counters: ['drop_type'] },
   {
     name: 'a balancer that is not listed',
     frame: handoff({ ixp: { balancer: CLIENT } }),
@@ -271,6 +391,7 @@ if (insideNamespace(import.meta.url)) {
   });
 
   t.test('ingress', async (t) => runCases(t, shim, 'shim_ingress', INGRESS));
+  t.test('across routers', async (t) => runCases(t, shim, 'shim_ingress', CARRIED));
 
   t.test('an IXP frame truncated at any length', async (t) => {
     const whole = build(handoff(), KEY);

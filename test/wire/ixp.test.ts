@@ -10,7 +10,15 @@ import {
   IxcpType,
   refusedOptions,
 } from '../../src/wire/ixcp.js';
-import { IXP, IXP_HEADER_BYTES, IXP_VERSION, IxpFlag, IxpType } from '../../src/wire/ixp.js';
+import {
+  CARRY,
+  CARRY_HEADER_BYTES,
+  IXP,
+  IXP_HEADER_BYTES,
+  IXP_VERSION,
+  IxpFlag,
+  IxpType,
+} from '../../src/wire/ixp.js';
 import { check } from '../support/c-values.js';
 
 const HEADER = 'ixp.h';
@@ -44,6 +52,12 @@ t.test('IXP', async (t) => {
     ['IXP_RESUME', IxpType.resume],
     ['IXP_AWAKE', IxpType.awake],
     ['IXP_REPLAY', IxpType.replay],
+    ['IXP_CARRY', IxpType.carry],
+    ['offsetof(struct carry_hdr, version)', CARRY.version],
+    ['offsetof(struct carry_hdr, type)', CARRY.type],
+    ['offsetof(struct carry_hdr, length)', CARRY.length],
+    ['offsetof(struct carry_hdr, session)', CARRY.session],
+    ['CARRY_LENGTH', CARRY_HEADER_BYTES],
     ['IXP_WSCALE_OK', IxpFlag.windowScaleOk],
     ['IXP_SACK_OK', IxpFlag.sackOk],
     ['IXP_TSTAMP_OK', IxpFlag.timestampsOk],

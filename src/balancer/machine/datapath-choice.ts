@@ -6,7 +6,7 @@ import { hasPins, pinName } from '../../host/pins.js';
 import { hasXdp } from '../../host/xdp.js';
 import { formatAddress, isAddress6 } from '../../wire/address.js';
 import { forwardSizes } from '../forward/sizes.js';
-import type { ServerSlot } from '../objects/farm.js';
+import type { NodeSlot, ServerSlot } from '../objects/farm.js';
 import type { Secrets } from '../threads/engine-messages.js';
 import { shareOfLimits } from '../threads/limits.js';
 import type { MachineInterfaces } from './interfaces.js';
@@ -35,8 +35,12 @@ export async function openXdpIfChosen(
 ): Promise<XdpProgram | undefined> {
   const { datapath, log } = options;
   const { index } = prepared.interfaces.clients.info;
-  if (datapath !== 'packet') {
+  const carried = options.farm.nodes.find(({ via }) => via === 'ixp');
+  if (carried !== undefined && !prepared.foundEarlier && datapath === 'auto') {
+    log.info(`datapath packet, because node ${carried.name} has via ixp`);
+  } else if (datapath !== 'packet') {
     try {
+      requireOnLink(options.farm.nodes);
       return await openXdp(options, prepared);
     } catch (error) {
       const known = error instanceof BatonError;
@@ -53,6 +57,18 @@ export async function openXdpIfChosen(
   if (hasXdp(index)) prepared.journal.addLeftover({ kind: 'xdp', mode: 'native' });
   if (hasPins(pins)) prepared.journal.addLeftover({ kind: 'pins', name: pins });
   return undefined;
+}
+
+/**
+ * The program forwards to the link only.
+ * @throws BatonError BATON_CONFIG for a node behind routers
+ */
+export function requireOnLink(nodes: readonly Pick<NodeSlot, 'name' | 'via'>[]): void {
+  const node = nodes.find(({ via }) => via === 'ixp');
+  if (node === undefined) return;
+  throw new BatonError('BATON_CONFIG', `node ${node.name} has via ixp, and the datapath is xdp`, {
+    hint: 'start with `datapath: packet`',
+  });
 }
 
 async function openXdp(

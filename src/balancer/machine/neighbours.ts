@@ -71,10 +71,12 @@ export interface NeighbourChange {
 }
 
 /** A node's slot and address. */
-type Place = Pick<NodeSlot, 'slot' | 'address'>;
+type Place = Pick<NodeSlot, 'slot' | 'address' | 'via'>;
 
 /** What is known of a node. */
 interface Entry extends Place {
+  /** Its address, or that of the next router on the way there. */
+  hop: Address;
   /** What was last reported: MAC address or reason, as text. */
   reported: string;
   /**
@@ -179,17 +181,18 @@ export class NeighbourWatch {
   /** Replaces the nodes. Returns the entries of those that are new. */
   private take(nodes: readonly Place[]): Entry[] {
     const added: Entry[] = [];
-    const wanted = new Map(nodes.map((node) => [node.slot, node.address]));
-    for (const [slot, { address }] of this.entries) {
-      if (wanted.get(slot) !== address) this.entries.delete(slot);
+    const wanted = new Map(nodes.map((node) => [node.slot, node]));
+    for (const [slot, { address, via }] of this.entries) {
+      const node = wanted.get(slot);
+      if (node?.address !== address || node.via !== via) this.entries.delete(slot);
     }
-    for (const [slot, address] of wanted) {
+    for (const { slot, address, via } of wanted.values()) {
       if (this.entries.has(slot)) continue;
-      const entry = { slot, address, ...UNKNOWN };
+      const entry = { slot, address, hop: address, ...(via && { via }), ...UNKNOWN };
       this.entries.set(slot, entry);
       added.push(entry);
     }
-    this.addresses = new Set(wanted.values());
+    this.noteAddresses();
     return added;
   }
 
@@ -202,7 +205,7 @@ export class NeighbourWatch {
     const known = this.entries.get(node);
     if (known === undefined || this.now() - known.recheckedAt < RECHECK_INTERVAL_MS) return;
     known.recheckedAt = this.now();
-    const { address } = known;
+    const address = known.hop;
     try {
       const info = this.native.interfaceInfo(this.options.interface);
       if (info === undefined) return;
@@ -266,16 +269,18 @@ export class NeighbourWatch {
         this.report(
           node,
           undefined,
-          `${formatAddress(address)} is not on the link of ${this.options.interface}`,
+          node.via === 'ixp'
+            ? `no route leads to ${formatAddress(address)} by ${this.options.interface}`
+            : `${formatAddress(address)} is not on the link of ${this.options.interface}`,
         );
       } else {
-        this.lookAt(node, table.get(address), info.index);
+        this.lookAt(node, table.get(node.hop), info.index);
       }
     }
   }
 
   private lookAt(node: Entry, entry: Neighbour | undefined, interfaceIndex: number): void {
-    const { address } = node;
+    const address = node.hop;
     let why = `${formatAddress(address)} does not answer ARP`;
     if (
       (entry === undefined || (entry.state & (NUD_SETTLED | NUD_INCOMPLETE)) === 0) &&
@@ -328,8 +333,16 @@ export class NeighbourWatch {
     for (const node of nodes) {
       const asks = info !== undefined && !isOnLink(info, node.address);
       const route = asks ? await ask(node.address) : undefined;
-      node.routed = route?.interface === name && route.gateway === undefined;
+      const gateway = node.via === 'ixp' ? route?.gateway : undefined;
+      node.routed = route?.interface === name && route.gateway === gateway;
+      node.hop = gateway ?? node.address;
     }
+    this.noteAddresses();
+  }
+
+  /** The addresses of which the kernel's reports count. */
+  private noteAddresses(): void {
+    this.addresses = new Set(Array.from(this.entries.values(), ({ hop }) => hop));
   }
 }
 

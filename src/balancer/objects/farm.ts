@@ -15,6 +15,7 @@
 import type { BalancerConfig, VirtualServer } from '../../config/load.js';
 import type { NodeWay } from '../../config/schema-objects.js';
 import type { DirectoryImage } from '../../directory/directory-image.js';
+import type { Via } from '../../engine/farm.js';
 import type { Timeouts } from '../../engine/options.js';
 import type { Address } from '../../wire/address.js';
 
@@ -28,6 +29,8 @@ export interface NodeSlot {
   readonly retired: boolean;
   /** Absent: the default of the config. */
   readonly handoff?: NodeWay;
+  /** Absent: the default of the config. */
+  readonly via?: Via;
 }
 
 /** A virtual server in its slot. */

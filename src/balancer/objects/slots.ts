@@ -46,12 +46,13 @@ export function assignSlots(present: FarmSlots, wanted: Wanted, capacity: Capaci
   const numbers = slotsOfNodes({ nodes: slots }, wanted.nodes);
   return {
     nodes: inOrder([
-      ...slots.map(({ slot, name, address, weight, handoff, retired }) => ({
+      ...slots.map(({ slot, name, address, weight, handoff, via, retired }) => ({
         slot,
         name,
         address,
         weight,
         ...(handoff === undefined ? {} : { handoff }),
+        ...(via === undefined ? {} : { via }),
         retired,
       })),
       ...nodes.left.map((node) => ({ ...node, weight: 0, retired: true })),

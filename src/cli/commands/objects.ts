@@ -1,7 +1,7 @@
 /** Commands that add and remove objects while the balancer runs: add, remove. */
 import { type Command, Option } from 'commander';
 import { NodeBody } from '../../api/documents.js';
-import { NODE_WAYS, type NodeWay } from '../../config/schema-objects.js';
+import { NODE_VIAS, NODE_WAYS, type NodeVia, type NodeWay } from '../../config/schema-objects.js';
 import { parseNames, parseResource, parseWeight } from '../arguments.js';
 import { addClientOptions, type ClientOptions } from '../connect.js';
 import { makeChange } from './changed.js';
@@ -23,6 +23,7 @@ interface AlpnOption {
 interface NodeOptions {
   weight: number;
   handoff?: NodeWay;
+  via?: NodeVia;
 }
 
 interface ResourceOptions extends AlpnOption {
@@ -40,9 +41,13 @@ export function addObjectCommands(baton: Command): void {
     .argument('<address>', "the node's own address")
     .option('--weight <number>', 'its share of sessions', parseWeight, WEIGHT)
     .addOption(new Option('--handoff <way>', 'how it takes connections').choices([...NODE_WAYS]))
+    .addOption(new Option('--via <way>', 'how packets get there').choices([...NODE_VIAS]))
     .action((name: string, address: string, options: ClientOptions & NodeOptions) => {
-      const { weight, handoff } = options;
-      const way = handoff === undefined ? {} : { handoff };
+      const { weight, handoff, via } = options;
+      const way = {
+        ...(handoff === undefined ? {} : { handoff }),
+        ...(via === undefined ? {} : { via }),
+      };
       return makeChange(options, { kind: 'add-node', node: { name, address, weight, ...way } });
     });
   addVirtualServerCommand(add);

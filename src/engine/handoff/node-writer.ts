@@ -26,6 +26,7 @@ import {
   writeTcp,
   writeTimestamps,
 } from '../../wire/tcp.js';
+import { Carrier } from '../carrier.js';
 import type { Core } from '../core.js';
 import { mssWith } from '../syn-ack-options.js';
 import { SessionFlag } from '../table/session-table.js';
@@ -43,9 +44,11 @@ const IP = ETHERNET_HEADER_BYTES;
 
 export class NodeWriter {
   private readonly core: Core;
+  private readonly carrier: Carrier;
 
   constructor(core: Core) {
     this.core = core;
+    this.carrier = new Carrier(core);
   }
 
   /** Bytes of payload that fit in one IXP frame of a session. */
@@ -159,7 +162,8 @@ export class NodeWriter {
     }
     const bare = (segment.flags & (TcpFlag.syn | TcpFlag.rst)) !== 0;
     const length = bare ? 0 : end;
-    const piece = options.mtu - segment.ipBytes - IXP_HEADER_BYTES - segment.headerBytes;
+    const mtu = options.mtu - this.core.nodes.carryBytes;
+    const piece = mtu - segment.ipBytes - IXP_HEADER_BYTES - segment.headerBytes;
     let at = 0;
     do {
       const taken = Math.min(piece, length - at);
@@ -334,7 +338,8 @@ export class NodeWriter {
    */
   private begin(slot: number, tcpBytes: number): number {
     const { core } = this;
-    const frame = core.reserve(IP + core.ipBytesOf(slot) + IXP_HEADER_BYTES + tcpBytes);
+    const packet = core.ipBytesOf(slot) + IXP_HEADER_BYTES + tcpBytes;
+    const frame = core.reserve(IP + packet + core.nodes.carryBytes);
     if (frame >= 0) this.writeHeader(frame, slot, tcpBytes);
     return frame;
   }
@@ -393,7 +398,6 @@ export class NodeWriter {
     const { sessions, transmit, counters } = core;
     const view = transmit.memory.view;
     const flags = sessions.flags(slot) & ~core.nodes.omittedOptions(node);
-    core.addressTo(frame, node);
     const ixp = frame + IP + core.ipBytesOf(slot);
     view.setUint8(ixp + IXP.version, IXP_VERSION);
     view.setUint8(ixp + IXP.type, type);
@@ -414,7 +418,13 @@ export class NodeWriter {
     view.setUint32(ixp + IXP.tsval, request === 0 ? sessions.tsval(slot) : request);
     view.setUint32(ixp + IXP.tsecr, this.core.tsvalOf(slot));
     sealIxp(view, frame + IP, ixp, core.hash);
-    transmit.commit(frame, ixp + IXP_HEADER_BYTES + tcpBytes - frame, core.nodePort);
+    const length = ixp + IXP_HEADER_BYTES + tcpBytes - frame;
+    if (core.nodes.carried[node] === 1) {
+      this.carrier.commit(frame, length, node, sessions.nonce(slot));
+    } else {
+      core.addressTo(frame, node);
+      transmit.commit(frame, length, core.nodePort);
+    }
     counters.count(Counter.sent);
     return true;
   }
