@@ -66,10 +66,16 @@ const PROGRAMS: readonly Client[] = [
   },
 ];
 
-async function movesOf(farm: Farm): Promise<number> {
-  const { counters } = await farm.stats();
-  return counters.moved ?? 0;
-}
+/** What each counter has counted more than `before`. */
+const since = (
+  before: Readonly<Record<string, number>>,
+  now: Readonly<Record<string, number>>,
+): Record<string, number> =>
+  Object.fromEntries(
+    Object.entries(now)
+      .map(([name, value]) => [name, value - (before[name] ?? 0)] as const)
+      .filter(([, value]) => value !== 0),
+  );
 
 t.setTimeout(FILE_TIMEOUT_MS);
 
@@ -95,10 +101,11 @@ t.test(
     };
     await withFarm(t, use, async (farm) => {
       const moved = async (t: Test, least: number, work: () => Promise<void>): Promise<void> => {
-        const before = await movesOf(farm);
+        const before = await farm.stats();
         await work();
-        const moves = (await movesOf(farm)) - before;
-        t.ok(moves >= least, `${moves} moves, at least ${least}`);
+        const counted = since(before.counters, (await farm.stats()).counters);
+        const moves = counted.moved ?? 0;
+        t.ok(moves >= least, `${moves} moves, at least ${least}`, counted);
       };
 
       for (const { name, command, args } of PROGRAMS) {
