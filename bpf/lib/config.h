@@ -111,7 +111,7 @@ struct session {
 	__u8 replay;        /* 116 REPLAY_* */
 	__u8 options;       /* 117 with `replay`: IXP_*_OK of the handshake */
 	__u8 scale;         /* 118 then: the window shift that the client was promised */
-	__u8 more;          /* 119 always 0 */
+	__u8 resumed;       /* 119 1: `began` is that of an IXP_RESUME */
 	__u32 stream_next;  /* 120 then: the number of the socket's first byte in the stream */
 	__u32 stream_clock; /* 124 then: the stream's clock when the SYN was played */
 	__u32 began; /* 128 sequence number of its last IXP_ADOPT or IXP_RESUME, host byte order */

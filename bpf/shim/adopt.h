@@ -8,7 +8,9 @@
  *     the session's SYN was answered        -> remove IXP, pass: the request becomes a socket
  *     another session's socket is there,    -> clear the four-tuple, then start again
  *     or one that this session left, or
- *     in which it is parked
+ *     in which it is parked, or one that
+ *     was to answer this request, and has
+ *     closed
  *     the session moved on after the frame  -> drop
  *     a listener is there                   -> remove IXP, build the socket
  *     nothing is there                      -> IXCP_REFUSED
@@ -198,7 +200,8 @@ HANDLER adopt(struct __sk_buff *skb, struct ixp_frame *frame)
 
 	struct session *session = bpf_map_lookup_elem(&sessions, &frame->tuple);
 	int same = session && session->nonce == frame->ixp.session;
-	int known = same && !session->left && !comes_back(session, frame);
+	int known = same && !session->left && !comes_back(session, frame) &&
+	            !replaces_resumed(session, frame);
 	__u32 rcv_nxt = 0;
 
 	/* A first segment has ACK. A FIN without payload carries no request. */

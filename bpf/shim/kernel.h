@@ -12,6 +12,7 @@
 
 /* enum in net/tcp_states.h */
 #define STATE_ESTABLISHED 1
+#define STATE_FIN_WAIT1 4
 #define STATE_TIME_WAIT 6
 #define STATE_LISTEN 10
 #define STATE_NEW_SYN_RECV 12

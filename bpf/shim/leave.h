@@ -6,6 +6,7 @@
  *     all answers have ended, or it is parked,   -> IXCP_LEFT, and a FIN ends the socket: its
  *     and the socket has nothing that either        server reads end of file, and closes
  *     side lacks
+ *     it is parked, and its server has closed    -> the same, and its FIN is acknowledged
  *     the session has left already               -> IXCP_LEFT
  *     otherwise                                  -> IXCP_REFUSED, and nothing has happened
  *
@@ -23,6 +24,30 @@
 static __always_inline __u32 now_ms(void)
 {
 	return bpf_ktime_get_ns() / 1000000;
+}
+
+/*
+ * True if the server of a parked session has closed. `*end` is then the number behind its FIN,
+ * which egress holds back.
+ */
+static __always_inline int has_closed(struct __sk_buff *skb, const struct ixp_frame *frame,
+                                      __u32 received, __u32 *end)
+{
+	struct bpf_sock_tuple key = socket_tuple(frame);
+	struct bpf_sock *sk = look_up(skb, &key);
+	struct tcp_sock *tcp = NULL;
+	int closed = 0;
+
+	if (!sk)
+		return 0;
+	if (sk->state == STATE_FIN_WAIT1)
+		tcp = bpf_skc_to_tcp_sock(sk);
+	if (tcp) {
+		closed = tcp->rcv_nxt == received;
+		*end = tcp->write_seq;
+	}
+	bpf_sk_release(sk);
+	return closed;
 }
 
 HANDLER leave(struct __sk_buff *skb, struct ixp_frame *frame)
@@ -45,7 +70,7 @@ HANDLER leave(struct __sk_buff *skb, struct ixp_frame *frame)
 
 	if (is_before_parking(session, seq))
 		return drop(SHIM_DROP_LATE);
-	if (!session->follow || session->answers.phase == ANSWERS_UNFOLLOWED)
+	if (!session->follow || (!parked && session->answers.phase == ANSWERS_UNFOLLOWED))
 		return REFUSE(UNFOLLOWED);
 	if (parked) {
 		received = session->parking.received;
@@ -54,6 +79,15 @@ HANDLER leave(struct __sk_buff *skb, struct ixp_frame *frame)
 
 	int outcome = look_at(skb, frame, received, sent);
 
+	if (parked && outcome != 0 && has_closed(skb, frame, received, &sent)) {
+		session->left_at = seq;
+		session->left_ms = now_ms();
+		session->left = LEFT_DONE;
+		count(SHIM_LEFT);
+		/* The server has closed first: this acknowledges its FIN, too. */
+		return end_and_wait(skb, frame, received, sent, TCP_FIN | TCP_ACK,
+		                    BATON_MARK_RETRY);
+	}
 	if (outcome != 0)
 		return outcome;
 	if (!parked && !are_answered(session, bpf_ntohl(frame->ixp.request), sent))

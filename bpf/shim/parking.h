@@ -46,6 +46,16 @@ static __always_inline int comes_back(const struct session *session, const struc
 	       seq_diff(confirm, session->parking.received) > 0;
 }
 
+/*
+ * True if a frame that asks for a new socket is about the request with which the session came back.
+ * The parked socket has closed without an answer, and the client does not know.
+ */
+static __always_inline int replaces_resumed(const struct session *session,
+                                            const struct ixp_frame *frame)
+{
+	return session->resumed && bpf_ntohl(frame->seq) == session->began;
+}
+
 #ifdef BATON_WITHOUT_LOOP
 
 /* Without a shim that follows answers, no session is parked. */

@@ -183,7 +183,8 @@ HANDLER replay(struct __sk_buff *skb, struct ixp_frame *frame)
 		return drop(SHIM_DROP_FLAGS);
 	/* The byte after the SYN, which notices about a new socket acknowledge. */
 	frame->seq = bpf_htonl(bpf_ntohl(frame->seq) + 1);
-	known = same && !session->left && !comes_back(session, frame);
+	known = same && !session->left && !comes_back(session, frame) &&
+	        !replaces_resumed(session, frame);
 	if (same && session->left && seq_diff(confirm, session->left_at) <= 0)
 		return drop(SHIM_DROP_LATE);
 

@@ -60,6 +60,7 @@ static __always_inline void begin_again(struct __sk_buff *skb, struct session *s
 	session->answers.ended = 0;
 	session->answers.head_request = !!(frame->ixp.flags & IXP_HEAD);
 	session->began = seq;
+	session->resumed = 1;
 	parking->requests = 1;
 	parking->request_end = socket_received(session, session->confirm);
 	parking->unsure = 0;

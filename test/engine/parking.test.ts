@@ -125,6 +125,44 @@ t.test('a node without the socket gets an ADOPT', async (t) => {
   talk.counted({ resumes_refused: 1, handoff_refused: 0 });
 });
 
+t.test('a resumed socket that closes without an answer is replaced at its node', async (t) => {
+  for (const confirms of [false, true]) {
+    const client = new ParkingClient(t);
+    const { talk } = client;
+    client.parks();
+    client.ends(40, 1);
+    const first = client.seq;
+    client.goes(50, 0, resume, get('/0'));
+    if (confirms) talk.send(51, notice(0, NOTICE.adopted, { ack: client.seq }));
+    talk.send(52, notice(0, NOTICE.reset, { reason: IxcpReason.heldBack }));
+    // The socket that was resumed may still be there.
+    talk.expect(52, inIxp(0, { type: segment }, { flags: 'R', seq: client.seq }));
+    client.leftAt(52, 0, first);
+    const ixp = { type: adopt, flags: TOLD };
+    talk.expect(52, inIxp(0, ixp, { seq: first, ack: client.ack }, get('/0')));
+    talk.send(53, notice(0, NOTICE.adopted, { ack: client.seq }));
+    client.answered(54, 0);
+    talk.counted({ retried_after_reset: 1, answer_503: 0 });
+  }
+});
+
+t.test('what a node has said before the session came back counts no more', async (t) => {
+  for (const type of [NOTICE.fin, NOTICE.ended, NOTICE.reset]) {
+    const client = new ParkingClient(t);
+    const { talk } = client;
+    client.parks();
+    client.ends(40, 1);
+    const first = client.seq;
+    client.goes(50, 0, resume, get('/0'));
+    talk.send(51, notice(0, type, { reason: IxcpReason.parked, ack: client.at }));
+    talk.quiet(52);
+    talk.send(53, notice(0, NOTICE.refused, { reason: IxcpReason.ending }));
+    const ixp = { type: adopt, flags: TOLD };
+    talk.expect(53, inIxp(0, ixp, { seq: first, ack: client.ack }, get('/0')));
+    talk.counted({ drop_ixcp_stale: 1, resumes_refused: 1 });
+  }
+});
+
 t.test('a resumed node that is silent is replaced by another holder', async (t) => {
   const client = new ParkingClient(t);
   const { talk } = client;

@@ -3,21 +3,19 @@
  * what its client does not get meanwhile.
  */
 import { once } from 'node:events';
-import t, { type Test } from 'tap';
-import { build, type IxpSpec, type PacketSpec, type TcpSpec } from '../../lab/packet.js';
+import t from 'tap';
+import { build } from '../../lab/packet.js';
 import { IxcpReason, IxcpType } from '../../src/wire/ixcp.js';
 import { IxpFlag, IxpType } from '../../src/wire/ixp.js';
-import { type Followed, FollowedSessions, LENGTH_3, plus } from './followed.js';
+import { LENGTH_3, plus } from './followed.js';
 import { insideNamespace, run, until } from './namespace.js';
+import { AWAY, ParkedSessions, TELL } from './parked.js';
 import { BALANCER, BALANCER_MAC, CLIENT, OWN_MAC, REQUEST, SEQ, VIRTUAL } from './shim-fixture.js';
 import { ShimNode } from './shim-node.js';
 
 const FOLLOW = IxpFlag.follow;
-const TELL = IxpFlag.follow | IxpFlag.tell;
 /** Of payload, with the MSS of the handoff. */
 const MSS = 1448;
-/** How far the stream moves on while a session is elsewhere. */
-const AWAY = { seq: 5_000, ack: 70_000 } as const;
 
 /** NOP, NOP, timestamps, as Linux sends them. */
 function timestamps(tsval: number, tsecr: number): Uint8Array {
@@ -31,233 +29,107 @@ function timestamps(tsval: number, tsecr: number): Uint8Array {
 if (insideNamespace(import.meta.url)) {
   const node = await ShimNode.start(t);
   const { wire } = node;
-  const sessions = new FollowedSessions(node);
-
-  const unacknowledged = (port: number): boolean =>
-    run('ss', '-Htin', `dport = ${port}`).includes('unacked:');
-  /** The notice with the numbers of the session as it is. */
-  const told = (
-    { session, seq, ack }: Followed,
-    type: number,
-    more: NonNullable<PacketSpec['ixcp']> = {},
-  ) => session.expectNotice(type, { seq: ack, ack: seq, reason: 0, flags: 0, ...more });
-  const ended = (followed: Followed, answers = 1) =>
-    told(followed, IxcpType.ended, { flags: answers });
-  const held = async (followed: Followed, type: number, answers = 1): Promise<void> => {
-    const notice = await told(followed, type, { reason: IxcpReason.parked, flags: answers });
-    sessions.mayRepeat(notice);
-  };
-  const adopted = ({ session, seq }: Followed) =>
-    session.expectNotice(IxcpType.adopted, { ack: seq });
-  /** The client acknowledges all that it has got, in plain form. */
-  const acknowledge = async ({ port, seq, ack }: Followed): Promise<void> => {
-    wire.send(node.plain(port, { seq, ack, flags: 'A' }));
-    await until('the socket knows it', () => !unacknowledged(port));
-  };
-  const quiet = async (t: Test, followed: Followed): Promise<void> => {
-    t.strictSame(await sessions.surprises(followed), [], 'nothing else');
-  };
-  /** A session with TELL whose first request is answered. */
-  const parked = async (flags = 0): Promise<Followed> => {
-    const followed = await sessions.adopt(TELL | flags);
-    await sessions.answer(followed, `${LENGTH_3}one`);
-    await ended(followed);
-    return followed;
-  };
-
-  /** Sends RESUME at the session's numbers, with these changes. */
-  const sendResume = (
-    { session, seq, ack }: Followed,
-    ixp: IxpSpec = {},
-    tcp: TcpSpec = {},
-  ): void =>
-    session.adopt({
-      ixp: {
-        type: IxpType.resume,
-        flags: IxpFlag.tell,
-        confirm: plus(seq, REQUEST.length),
-        ...ixp,
-      },
-      tcp: { seq, ack, ...tcp },
-    });
-  /** The session comes back; its socket gets the request. */
-  const resume = async (
-    followed: Followed,
-    ixp: IxpSpec = {},
-    tcp: TcpSpec = {},
-  ): Promise<void> => {
-    followed.seq = plus(followed.seq, AWAY.seq);
-    followed.ack = plus(followed.ack, AWAY.ack);
-    const got = once(followed.socket, 'data');
-    sendResume(followed, ixp, tcp);
-    const [data] = (await got) as [Buffer];
-    if (data.toString() !== REQUEST) throw new Error(`the socket got ${data.toString()}`);
-    followed.seq = plus(followed.seq, REQUEST.length);
-  };
-  const close = (followed: Followed): void => {
-    followed.socket.destroy();
-  };
+  const sessions = new ParkedSessions(node);
 
   t.test('a session is parked when its answer has ended, and comes back', async (t) => {
     const followed = await sessions.adopt(TELL);
     await sessions.answer(followed, `${LENGTH_3}on`);
-    await quiet(t, followed);
+    await sessions.quiet(t, followed);
     await sessions.answer(followed, 'e');
-    await ended(followed);
+    await sessions.ended(followed);
     for (let round = 0; round < 3; round++) {
-      await resume(followed);
+      await sessions.resume(followed);
       await sessions.answer(followed, `${LENGTH_3}tw`);
-      await adopted(followed);
+      await sessions.adopted(followed);
       await sessions.answer(followed, 'o');
-      await ended(followed);
-      await quiet(t, followed);
+      await sessions.ended(followed);
+      await sessions.quiet(t, followed);
     }
     // An answer of one segment causes one notice.
-    await resume(followed);
+    await sessions.resume(followed);
     await sessions.answer(followed, `${LENGTH_3}two`);
-    await ended(followed);
-    await quiet(t, followed);
-    close(followed);
+    await sessions.ended(followed);
+    await sessions.quiet(t, followed);
+    followed.socket.destroy();
   });
 
   t.test('PARK asks, and the socket learns what its client has acknowledged', async (t) => {
     const followed = await sessions.adopt(FOLLOW);
     const { ack } = followed;
     sessions.ask(followed, IxpType.park);
-    await told(followed, IxcpType.refused, { reason: IxcpReason.unanswered });
+    await sessions.told(followed, IxcpType.refused, { reason: IxcpReason.unanswered });
     await sessions.answer(followed, `${LENGTH_3}one`);
     sessions.ask({ ...followed, ack }, IxpType.park);
-    await told({ ...followed, ack }, IxcpType.refused, { reason: IxcpReason.unanswered });
+    await sessions.told({ ...followed, ack }, IxcpType.refused, { reason: IxcpReason.unanswered });
     sessions.ask(followed, IxpType.park, 2);
-    await told(followed, IxcpType.refused, { reason: IxcpReason.unanswered });
-    t.ok(unacknowledged(followed.port));
+    await sessions.told(followed, IxcpType.refused, { reason: IxcpReason.unanswered });
+    t.ok(sessions.unacknowledged(followed.port));
     for (let time = 0; time < 2; time++) {
       sessions.ask(followed, IxpType.park);
-      await told(followed, IxcpType.parked);
-      t.notOk(unacknowledged(followed.port));
+      await sessions.told(followed, IxcpType.parked);
+      t.notOk(sessions.unacknowledged(followed.port));
     }
-    await resume(followed, { flags: 0 });
+    await sessions.resume(followed, { flags: 0 });
     await sessions.answer(followed, `${LENGTH_3}two`);
-    await adopted(followed);
-    await quiet(t, followed);
+    await sessions.adopted(followed);
+    await sessions.quiet(t, followed);
     sessions.ask(followed, IxpType.park);
-    await told(followed, IxcpType.parked);
-    close(followed);
-    await held(followed, IxcpType.fin);
+    await sessions.told(followed, IxcpType.parked);
+    followed.socket.destroy();
+    await sessions.held(followed, IxcpType.fin);
     const stranger = { ...followed, session: node.newSession(77, followed.port) };
     sessions.ask(stranger, IxpType.park);
-    await told(stranger, IxcpType.refused, { reason: IxcpReason.unknownSession });
+    await sessions.told(stranger, IxcpType.refused, { reason: IxcpReason.unknownSession });
   });
 
   t.test('a further request to the same node needs no message', async (t) => {
-    const followed = await parked();
+    const followed = await sessions.parked();
     await sessions.next(followed);
     await sessions.answer(followed, `${LENGTH_3}two`);
-    await ended(followed, 2);
-    await acknowledge(followed);
+    await sessions.ended(followed, 2);
+    await sessions.acknowledge(followed);
     // Its keep-alive time ends, and the session is still here.
     followed.socket.end();
-    await held(followed, IxcpType.fin, 2);
-    await quiet(t, followed);
+    await sessions.held(followed, IxcpType.fin, 2);
+    await sessions.quiet(t, followed);
     sessions.ask(followed, IxpType.awake);
     await followed.session.sent('its FIN', { flags: 'FA', seq: followed.ack });
-    await told(followed, IxcpType.fin);
-    close(followed);
-  });
-
-  t.test('a parked socket that ends is not heard by the client', async (t) => {
-    const first = await parked();
-    first.socket.write('HTTP/1.1 408 Request Timeout\r\n\r\n');
-    await held(first, IxcpType.ended);
-    first.socket.end();
-    await held(first, IxcpType.fin);
-    sendResume(first);
-    await told(first, IxcpType.refused, { reason: IxcpReason.ending });
-    first.socket.destroy();
-    await quiet(t, { ...first, session: node.newSession(0, 1) });
-
-    const second = await parked();
-    second.socket.resetAndDestroy();
-    await held(second, IxcpType.rst, 0);
-    await quiet(t, second);
-    sendResume(second);
-    await told(second, IxcpType.refused, { reason: IxcpReason.ending });
+    await sessions.told(followed, IxcpType.fin);
+    followed.socket.destroy();
   });
 
   t.test('a socket that repeats says again where it is parked', async (t) => {
-    const followed = await parked();
+    const followed = await sessions.parked();
     // The client has acknowledged the answer with a request to another node.
     const { ack, seq } = followed;
     const before = plus(ack, -LENGTH_3.length - 3);
     await followed.session.sent('the answer again', { seq: before }, `${LENGTH_3}one`);
-    await ended(followed);
+    await sessions.ended(followed);
     sessions.ask(followed, IxpType.park);
-    await told(followed, IxcpType.parked);
-    t.notOk(unacknowledged(followed.port));
+    await sessions.told(followed, IxcpType.parked);
+    t.notOk(sessions.unacknowledged(followed.port));
     t.equal(followed.seq, seq);
-    close(followed);
-  });
-
-  t.test('LEAVE ends a parked socket, whatever its numbers', async (t) => {
-    const followed = await parked();
-    const { session, port, socket } = followed;
-    sessions.ask({ ...followed, seq: plus(followed.seq, -1) }, IxpType.leave);
-    await until('a late LEAVE is dropped', () => sessions.count('drop_late') > 0);
-    const later = { ...followed, seq: plus(followed.seq, 900), ack: plus(followed.ack, 77) };
-    const end = once(socket, 'end');
-    sessions.ask(later, IxpType.leave, 9);
-    await told(later, IxcpType.left);
-    await end;
-    socket.end();
-    await sessions.gone(port);
-    t.strictSame(await session.rest(), [], 'the client hears nothing of it');
-  });
-
-  t.test('an RST at the place of the parking ends the socket', async (t) => {
-    const followed = await parked();
-    await resume(followed);
-    await sessions.answer(followed, `${LENGTH_3}two`);
-    await ended(followed);
-    const { session, port, seq, socket } = followed;
-    session.adopt({
-      ixp: { type: IxpType.segment, flags: 0 },
-      tcp: { seq, ack: 0, flags: 'R' },
-      payload: '',
-    });
-    socket.on('error', () => {});
-    await sessions.gone(port);
-    t.strictSame(await session.rest(), []);
-  });
-
-  t.test('ADOPT clears a parked socket', async (t) => {
-    const first = await parked();
-    const cleared = sessions.count('adopt_cleared');
-    const again = await sessions.adopt(TELL, { port: first.port, seq: first.seq, ack: first.ack });
-    t.equal(sessions.count('adopt_cleared'), cleared + 1);
-    await sessions.answer(again, `${LENGTH_3}two`);
-    await ended(again);
-    first.socket.destroy();
-    close(again);
+    followed.socket.destroy();
   });
 
   t.test('repeated and late frames', async (t) => {
-    const followed = await parked();
+    const followed = await sessions.parked();
     const early = { ...followed };
-    await resume(followed);
+    await sessions.resume(followed);
     // The segment again, before and after the answer.
-    sendResume({ ...followed, seq: plus(followed.seq, -REQUEST.length) });
-    await adopted(followed);
+    sessions.sendResume({ ...followed, seq: plus(followed.seq, -REQUEST.length) });
+    await sessions.adopted(followed);
     await sessions.answer(followed, `${LENGTH_3}two`);
-    await ended(followed);
-    sendResume({ ...followed, seq: plus(followed.seq, -REQUEST.length) });
+    await sessions.ended(followed);
+    sessions.sendResume({ ...followed, seq: plus(followed.seq, -REQUEST.length) });
     await followed.session.expectNotice(IxcpType.adopted, { ack: followed.seq });
     const late = sessions.count('drop_late');
-    sendResume({ ...early, seq: plus(early.seq, -REQUEST.length) });
+    sessions.sendResume({ ...early, seq: plus(early.seq, -REQUEST.length) });
     sessions.ask(early, IxpType.park);
     sessions.ask(early, IxpType.leave);
     sessions.ask(early, IxpType.awake);
     await until('all are dropped', () => sessions.count('drop_late') === late + 4);
-    await quiet(t, followed);
+    await sessions.quiet(t, followed);
     // A client's bytes from before the parking, and from the time elsewhere.
     for (const [seq, ack] of [
       [SEQ, plus(early.ack, -1)],
@@ -268,13 +140,13 @@ if (insideNamespace(import.meta.url)) {
       const { seq: acked, ack: sent } = { seq: followed.seq, ack: followed.ack };
       await followed.session.sent('a duplicate ACK', { flags: 'A', seq: sent, ack: acked });
     }
-    await quiet(t, followed);
-    await resume(followed);
-    sendResume({ ...followed, seq: plus(followed.seq, 10_000) });
+    await sessions.quiet(t, followed);
+    await sessions.resume(followed);
+    sessions.sendResume({ ...followed, seq: plus(followed.seq, 10_000) });
     await followed.session.expectNotice(IxcpType.refused, { reason: IxcpReason.unanswered });
     await sessions.answer(followed, `${LENGTH_3}two`);
-    await ended(followed);
-    close(followed);
+    await sessions.ended(followed);
+    followed.socket.destroy();
   });
 
   t.test('requests of which nobody has told the number end the notices, until PARK', async (t) => {
@@ -282,16 +154,16 @@ if (insideNamespace(import.meta.url)) {
     await sessions.next(followed);
     await sessions.answer(followed, `${LENGTH_3}one`);
     await sessions.answer(followed, `${LENGTH_3}two`);
-    await quiet(t, followed);
+    await sessions.quiet(t, followed);
     sessions.ask(followed, IxpType.park, 2);
-    await told(followed, IxcpType.parked);
-    await resume(followed);
+    await sessions.told(followed, IxcpType.parked);
+    await sessions.resume(followed);
     // With its number, a pipelined request is counted.
     await sessions.next(followed, TELL, 2);
     await sessions.answer(followed, `${LENGTH_3}one`);
-    await quiet(t, followed);
+    await sessions.quiet(t, followed);
     await sessions.answer(followed, `${LENGTH_3}two`);
-    await ended(followed, 2);
+    await sessions.ended(followed, 2);
     // One segment with two requests: the second answer is held, until the balancer hears of it.
     wire.send({
       ...node.plain(followed.port, { seq: followed.seq, ack: followed.ack, flags: 'PA' }),
@@ -300,48 +172,36 @@ if (insideNamespace(import.meta.url)) {
     followed.seq = plus(followed.seq, 2 * REQUEST.length);
     await once(followed.socket, 'data');
     await sessions.answer(followed, `${LENGTH_3}one`);
-    await ended(followed, 3);
-    await acknowledge(followed);
+    await sessions.ended(followed, 3);
+    await sessions.acknowledge(followed);
     followed.socket.write(`${LENGTH_3}two`);
-    await held(followed, IxcpType.ended, 4);
+    await sessions.held(followed, IxcpType.ended, 4);
     sessions.ask(followed, IxpType.awake);
     await followed.session.sent('the second answer', {}, `${LENGTH_3}two`);
-    close(followed);
-  });
-
-  t.test('RESUME with the flags of ADOPT: HEAD, and a failure that is held back', async (t) => {
-    const followed = await parked();
-    await resume(followed, { flags: TELL | IxpFlag.head | IxpFlag.holdReset });
-    await sessions.answer(followed, 'HTTP/1.1 200 OK\r\nContent-Length: 77\r\n\r\n');
-    await ended(followed);
-    await resume(followed, { flags: TELL | IxpFlag.holdReset });
-    followed.socket.end();
-    await followed.session.expectNotice(IxcpType.rst, { reason: IxcpReason.heldBack });
-    await quiet(t, followed);
-    close(followed);
+    followed.socket.destroy();
   });
 
   t.test('a session that is not parked, or not known, is not resumed', async () => {
     const followed = await sessions.adopt(TELL);
-    sendResume({ ...followed, seq: plus(followed.seq, 1) });
+    sessions.sendResume({ ...followed, seq: plus(followed.seq, 1) });
     await followed.session.expectNotice(IxcpType.refused, { reason: IxcpReason.unanswered });
     const stranger = { ...followed, session: node.newSession(78, followed.port) };
-    sendResume(stranger);
-    await told(stranger, IxcpType.refused, { reason: IxcpReason.unknownSession });
-    close(followed);
+    sessions.sendResume(stranger);
+    await sessions.told(stranger, IxcpType.refused, { reason: IxcpReason.unknownSession });
+    followed.socket.destroy();
   });
 
   t.test('forged frames change nothing', async (t) => {
-    const followed = await parked();
+    const followed = await sessions.parked();
     const forged = sessions.count('drop_tag');
     const { session, seq, ack } = followed;
     for (const type of [IxpType.resume, IxpType.park, IxpType.awake, IxpType.leave])
       session.adopt({ ixp: { type, tag: 1n, confirm: plus(seq, 99) }, tcp: { seq, ack } });
     await until('all are dropped', () => sessions.count('drop_tag') === forged + 4);
     followed.socket.end();
-    await held(followed, IxcpType.fin);
-    await quiet(t, followed);
-    close(followed);
+    await sessions.held(followed, IxcpType.fin);
+    await sessions.quiet(t, followed);
+    followed.socket.destroy();
   });
 
   t.test('timestamps: the clock of the stream never runs back', async (t) => {
@@ -355,12 +215,12 @@ if (insideNamespace(import.meta.url)) {
     followed.socket.write(`${LENGTH_3}one`);
     const first = await tsvalOf('an answer', followed.ack);
     followed.ack = plus(followed.ack, LENGTH_3.length + 3);
-    await ended(followed);
+    await sessions.ended(followed);
     // The client has seen a later clock elsewhere, and says so in the segment, or in the frame.
     let seen = first;
     for (const inFrame of [true, false]) {
       seen = plus(seen, 1_000_000);
-      await resume(
+      await sessions.resume(
         followed,
         { tsecr: inFrame ? plus(seen, 1) : 0 },
         { options: { raw: timestamps(4, inFrame ? first : seen) } },
@@ -369,16 +229,16 @@ if (insideNamespace(import.meta.url)) {
       const tsval = await tsvalOf('a later answer', followed.ack);
       t.ok(tsval > seen && tsval < seen + 100_000, `${tsval} behind ${seen}`);
       followed.ack = plus(followed.ack, LENGTH_3.length + 3);
-      await ended(followed);
+      await sessions.ended(followed);
       seen = tsval;
     }
-    await quiet(t, followed);
-    close(followed);
+    await sessions.quiet(t, followed);
+    followed.socket.destroy();
   });
 
   t.test('SACK blocks in both directions, with large frames', async (t) => {
-    const followed = await parked(IxpFlag.sackOk);
-    await resume(followed);
+    const followed = await sessions.parked(IxpFlag.sackOk);
+    await sessions.resume(followed);
     const { session, socket, port } = followed;
     // A hole in what the client sends.
     const hole = plus(followed.seq, 10);
@@ -413,13 +273,13 @@ if (insideNamespace(import.meta.url)) {
       );
     const repeated = await session.sent('what was lost', { seq: lost.from });
     t.equal(repeated.payload.length, MSS, 'no byte that the client has');
-    close(followed);
+    followed.socket.destroy();
   });
 
   // The last one: from here on, the path to the client has another MTU.
   t.test('an ICMP error is about numbers of the stream', async (t) => {
-    const followed = await parked();
-    await resume(followed);
+    const followed = await sessions.parked();
+    await sessions.resume(followed);
     await sessions.answer(followed, `${LENGTH_3}tw`);
     const { port } = followed;
     /** "Fragmentation needed" about the segment with this number. */
@@ -442,6 +302,6 @@ if (insideNamespace(import.meta.url)) {
     needed(first, 1_000);
     await until('the socket believes it', () => pmtu() !== before);
     t.equal(pmtu(), '1000', 'and not the error with a number of the socket');
-    close(followed);
+    followed.socket.destroy();
   });
 }

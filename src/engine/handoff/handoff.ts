@@ -131,11 +131,8 @@ export class Handoff {
     const core = this.core;
     if (core.sessions.has(slot, SessionFlag.adopted)) return;
     if (core.streams?.resumes[slot] === 1) {
-      // Nothing waits there any more. The node builds a socket, as for any session.
       core.counters.count(Counter.resumes_refused);
-      core.streams.resumes[slot] = 0;
-      core.sessions.setTries(slot, 0);
-      this.sender.send(slot);
+      this.buildInstead(slot);
       return;
     }
     // A late answer to LEAVE, PARK or RESUME.
@@ -216,7 +213,9 @@ export class Handoff {
     if (this.recall.isHeld(slot)) {
       counters.count(Counter.retried_after_reset);
       this.recall.takeBack(slot);
-      this.next(slot);
+      // A server may close an idle connection at any time. That says nothing about the next one.
+      if (core.streams?.resumes[slot] === 1) this.buildInstead(slot);
+      else this.next(slot);
       return;
     }
     this.resetIdle(slot);
@@ -370,6 +369,15 @@ export class Handoff {
   /** The session's node, which has the session, gets a later head from the session's room. */
   sendOn(slot: number): void {
     this.core.batchHandoffs.add(slot);
+    this.sender.send(slot);
+  }
+
+  /** Nothing waits at the session's node any more. It builds a socket, as for any session. */
+  private buildInstead(slot: number): void {
+    const { sessions, streams } = this.core;
+    streams!.resumes[slot] = 0;
+    sessions.nodeAck[slot] = sessions.clientFirst(slot);
+    sessions.setTries(slot, 0);
     this.sender.send(slot);
   }
 

@@ -5,6 +5,7 @@
 import { Counter } from '../../base/counters.js';
 import { TokenBucket } from '../../base/token-bucket.js';
 import { checkIxcp, IXCP, IxcpFlag, IxcpReason, IxcpType, verifyIxcp } from '../../wire/ixcp.js';
+import { seqBefore } from '../../wire/seq.js';
 import type { Core } from '../core.js';
 import type { Gathering } from '../moving/gathering.js';
 import type { Leaving } from '../moving/leaving.js';
@@ -211,8 +212,12 @@ export class Notices {
     const answers = passing && type === IxcpType.adopted && core.isHalfClosed(slot);
     if (!answers) sessions.setLastSeen(slot, core.clock);
     const node = sessions.node(slot);
-    // Counts even if the client's acknowledgement was faster: that says nothing about a node.
     const isEnded = type === IxcpType.ended;
+    if ((isEnded || reason === IxcpReason.parked) && this.isOld(slot)) {
+      core.counters.count(Counter.drop_ixcp_stale);
+      return;
+    }
+    // Counts even if the client's acknowledgement was faster: that says nothing about a node.
     const has = type === IxcpType.adopted || type === IxcpType.fin || isEnded;
     if (has) core.states.handoffConfirmed(node, core.serverOf(slot));
     if (isEnded || reason === IxcpReason.parked) {
@@ -272,6 +277,19 @@ export class Notices {
       default:
         core.counters.count(Counter.drop_malformed_ixcp);
     }
+  }
+
+  /**
+   * Whether a notice about an idle socket was sent before the session came back to its node with
+   * the present request.
+   */
+  private isOld(slot: number): boolean {
+    const { sessions } = this.core;
+    return (
+      sessions.state(slot) === SessionState.handing &&
+      !sessions.has(slot, SessionFlag.adopted) &&
+      seqBefore(this.said.acknowledgement, sessions.handedTo(slot))
+    );
   }
 
   /** The session's node has answered all of its requests, and keeps its socket if it is left. */
