@@ -168,6 +168,8 @@ static __always_inline int become_notice(struct __sk_buff *skb)
 		notice.seq = bpf_htonl(session->parking.sent + session->translation.sent);
 		notice.ack = bpf_htonl(session->parking.received + session->translation.received);
 		notice.answers = bpf_htons(session->answers.ended);
+	} else if (notice.reason == IXCP_REASON_HELD_BACK) {
+		notice.answers = bpf_htons(session->resumed);
 	}
 	__builtin_memcpy(own_mac, view.eth->h_source, ETH_ALEN);
 	return send_notice(skb, config, &notice, session->mac, own_mac, 0);

@@ -139,7 +139,10 @@ export interface IxcpRepr {
   session?: number;
   client?: number;
   virtualAddress?: number;
-  /** Of a report. In ENDED: how many answers have ended. */
+  /**
+   * Of a report. In ENDED: how many answers have ended. In RST with reason 8: 1 if the session came
+   * back to that socket.
+   */
   flags?: number;
   clientPort?: number;
   virtualPort?: number;

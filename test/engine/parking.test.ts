@@ -134,15 +134,20 @@ t.test('a resumed socket that closes without an answer is replaced at its node',
     const first = client.seq;
     client.goes(50, 0, resume, get('/0'));
     if (confirms) talk.send(51, notice(0, NOTICE.adopted, { ack: client.seq }));
-    talk.send(52, notice(0, NOTICE.reset, { reason: IxcpReason.heldBack }));
+    const reset = notice(0, NOTICE.reset, { reason: IxcpReason.heldBack, flags: 1 });
+    talk.send(52, reset);
     // The socket that was resumed may still be there.
     talk.expect(52, inIxp(0, { type: segment }, { flags: 'R', seq: client.seq }));
     client.leftAt(52, 0, first);
     const ixp = { type: adopt, flags: TOLD };
     talk.expect(52, inIxp(0, ixp, { seq: first, ack: client.ack }, get('/0')));
-    talk.send(53, notice(0, NOTICE.adopted, { ack: client.seq }));
-    client.answered(54, 0);
-    talk.counted({ retried_after_reset: 1, answer_503: 0 });
+    // The old socket has sent a FIN and an RST.
+    talk.send(53, reset);
+    talk.quiet(54);
+    talk.send(55, notice(0, NOTICE.adopted, { ack: client.seq }));
+    talk.send(56, reset);
+    client.answered(57, 0);
+    talk.counted({ retried_after_reset: 1, drop_ixcp_stale: 2, answer_503: 0 });
   }
 });
 

@@ -111,7 +111,8 @@ if (insideNamespace(import.meta.url)) {
       const followed = await sessions.parked();
       await sessions.resume(followed, { flags: TELL | IxpFlag.holdReset });
       followed.socket[how]();
-      await followed.session.expectNotice(IxcpType.rst, { reason: IxcpReason.heldBack });
+      const heldBack = { reason: IxcpReason.heldBack, flags: 1 };
+      await followed.session.expectNotice(IxcpType.rst, heldBack);
       const { port } = followed;
       const seq = plus(followed.seq, -REQUEST.length);
       const again = await sessions.adopt(TELL, { port, seq, ack: followed.ack });

@@ -256,7 +256,11 @@ export class Notices {
         return;
       case IxcpType.rst: {
         if (reason === IxcpReason.heldBack) {
-          handoff.resetUnseen(slot);
+          // A socket that the session came back to ends in several segments. Another one has taken
+          // its place.
+          const isReplaced = this.said.answers === 1 && core.streams?.resumes[slot] !== 1;
+          if (isReplaced) core.counters.count(Counter.drop_ixcp_stale);
+          else handoff.resetUnseen(slot);
           return;
         }
         if (handoff.isRecalling(slot)) {
