@@ -9,9 +9,9 @@ import {
   COUNTER_PREFIX,
   GUARD_COUNTERS,
   RING_COUNTERS,
-  SHIM_COUNTERS,
   XDP_COUNTERS,
 } from '../base/kernel-counters.js';
+import { SHIM_COUNTERS } from '../base/shim-counters.js';
 import { quoted } from '../base/text.js';
 
 type Infos = Readonly<Record<string, CounterInfo>>;
@@ -111,7 +111,8 @@ to do about it.
 Each counter starts at 0 with the balancer, or with its XDP program, and only grows.
 
 \`node dist/scripts/counter-docs.js\` generates this page from src/base/counters.ts,
-src/base/kernel-counters.ts, src/base/access-log-counters.ts and src/base/api-counters.ts.
+src/base/kernel-counters.ts, src/base/shim-counters.ts, src/base/access-log-counters.ts and
+src/base/api-counters.ts.
 `;
 
 /** The text of docs/counters.md. */
