@@ -26,6 +26,7 @@ enum FrameFlag : uint32_t {
   kChecksumValid = 2,
   kSegmented = 4,
   kTruncated = 8,
+  kQueued = 16,
 };
 
 // Descriptor::slot of a frame that is sent with sendmsg (OUTSIDE_RING in src/host/native.ts).

@@ -234,7 +234,7 @@ void PacketRing::SendOutside(uint8_t* frame, uint32_t length, const void* virtio
 void PacketRing::SendFrom(uint8_t* frame, uint32_t length, uint32_t flags, bool headed) {
   static const VirtioHeader kPlain{};
   if (!headed && (flags & kChecksumPartial) != 0) FinishChecksum(frame, length);
-  if ((flags & kSegmented) == 0 && length <= transmit_->room()) {
+  if ((flags & (kSegmented | kQueued)) == 0 && length <= transmit_->room()) {
     transmit_->Put(frame, length, headed);
   } else {
     SendOutside(frame, length, headed ? static_cast<const void*>(frame - kVirtioBytes) : &kPlain);

@@ -51,8 +51,8 @@ class PacketRing {
   // Sends frames, then returns finished blocks to the kernel. Returns the next transmit slot.
   uint32_t Flush(const Descriptor* frames, uint32_t count);
   // Sends a frame from the memory of another ring with the next Flush(), or at once if the frame
-  // does not fit a slot. `headed`: a virtio header precedes the frame. Without one, a checksum with
-  // kChecksumPartial is finished here.
+  // does not fit a slot, or has kQueued. `headed`: a virtio header precedes the frame. Without one,
+  // a checksum with kChecksumPartial is finished here.
   void SendFrom(uint8_t* frame, uint32_t length, uint32_t flags, bool headed);
   RingStats Stats();
   // Clears the error of the socket, such as "the interface went down".

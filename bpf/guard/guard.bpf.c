@@ -15,7 +15,6 @@
  */
 #include <stddef.h>
 #include <linux/bpf.h>
-#include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
@@ -24,53 +23,14 @@
 #include "config.h"
 #include "counters.h"
 #include "forward-ports.h"
+#include "guard-echo.h"
+#include "guard-local.h"
+#include "guard-maps.h"
 #include "parse.h"
 #include "session.h"
 #include "virtual-servers.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
-
-/* Which address do notices to this balancer go to? */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, __be32);
-} own SEC(".maps");
-
-/* Which engine thread owns a session? The hash seeds and the number of threads. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct guard_sharing);
-} sharing SEC(".maps");
-
-/* How often did each event of counters.h happen? */
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, GUARD_COUNTER_COUNT);
-	__type(key, __u32);
-	__type(value, __u64);
-} counters SEC(".maps");
-
-/* Echo requests a second that the kernel may answer: anyone can send them, from any address. */
-#define ECHOES_PER_SECOND 1000
-#define NS_PER_SECOND 1000000000ULL
-
-/* When is the next echo request due? Requests may be early by a second: that is the burst. */
-struct echo_limit {
-	struct bpf_spin_lock lock;
-	__u32 pad;
-	__u64 due; /* bpf_ktime_get_ns */
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct echo_limit);
-} echo_limit SEC(".maps");
 
 /* Of numbers in a notice: looks for an IPv4 virtual server first. No IPv6 one has its number. */
 #define FAMILY_UNKNOWN 1
@@ -86,14 +46,6 @@ enum frame_kind {
 	NOTICE,           /* IXCP for this machine */
 	HANDOFF,          /* IXP */
 };
-
-static __always_inline void count(__u32 index)
-{
-	__u64 *value = bpf_map_lookup_elem(&counters, &index);
-
-	if (value)
-		(*value)++;
-}
 
 /* Reads at an offset from the IPv4 header, at any hook. Returns 0, or an error. */
 static __always_inline long load(struct __sk_buff *skb, __u32 offset, void *to, __u32 bytes)
@@ -353,6 +305,26 @@ int guard_fanout(struct __sk_buff *skb)
 	}
 }
 
+/*
+ * Turns frames round that the engine sends to its own machine. Only attached if this machine is a
+ * node, too.
+ */
+SEC("tc")
+int guard_egress(struct __sk_buff *skb)
+{
+	__u32 zero = 0;
+	const struct guard_local *us = bpf_map_lookup_elem(&local, &zero);
+	__u8 to[6];
+
+	if (!us || !us->on || bpf_skb_load_bytes(skb, 0, to, sizeof(to)))
+		return TC_ACT_UNSPEC;
+	for (int i = 0; i < 6; i++)
+		if (to[i] != us->mac[i])
+			return TC_ACT_UNSPEC;
+	skb->mark = BATON_MARK_LOCAL;
+	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
+}
+
 /* The index of the interface that the XDP program wants the frame sent from; 0: none. */
 static __always_inline __u32 requested_interface(struct __sk_buff *skb)
 {
@@ -365,36 +337,16 @@ static __always_inline __u32 requested_interface(struct __sk_buff *skb)
 	return request->interface;
 }
 
-/*
- * True if this machine's kernel may answer one more echo request. The lock makes the limit hold for
- * all CPUs together.
- */
-static __always_inline int may_answer_echo(void)
-{
-	const __u64 each = NS_PER_SECOND / ECHOES_PER_SECOND;
-	__u32 zero = 0;
-	struct echo_limit *limit = bpf_map_lookup_elem(&echo_limit, &zero);
-	__u64 now = bpf_ktime_get_ns();
-	int may = 0;
-
-	if (!limit)
-		return 0;
-	bpf_spin_lock(&limit->lock);
-	if (limit->due < now)
-		limit->due = now;
-	if (limit->due - now <= NS_PER_SECOND - each) {
-		limit->due += each;
-		may = 1;
-	}
-	bpf_spin_unlock(&limit->lock);
-	return may;
-}
-
 SEC("tc")
 int guard_ingress(struct __sk_buff *skb)
 {
+	if (is_for_shim(skb))
+		return give_to_stack(skb);
+
 	__u32 interface = requested_interface(skb);
 
+	if (interface == OWN_STACK)
+		return give_to_stack(skb);
 	if (interface) {
 		count(GUARD_SENT_ON);
 		return bpf_redirect(interface, 0);

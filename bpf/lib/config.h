@@ -17,6 +17,7 @@ struct shim_config {
 	__be32 own;                /* 16 this machine's address: the source of its notices */
 	__u32 alias[4];            /* 20 key of aliases (alias.h) */
 	__u32 layout;              /* 36 SESSION_LAYOUT of the program that has this map */
+	__u32 local;               /* 40 on the balancer itself: its interface; 0: elsewhere */
 };
 
 /*
@@ -146,17 +147,27 @@ struct guard_sharing {
 };
 
 /*
+ * The one entry of map `local` of the guard, key u32 0: the destination of frames that the engine
+ * sends to its own machine, as to a node. No machine has that address.
+ */
+struct guard_local {
+	__u8 mac[6]; /* 0 */
+	__u16 on;    /* 6 1: the balancer is a node, too */
+};
+
+/*
  * Metadata that the XDP program puts before a frame that it passes to the stack, so that the guard
  * sends the frame out. The stack knows whether checksum and segmentation are still to be done; XDP
  * does not see this.
  */
 struct redirect_request {
 	__u32 magic;     /* 0 REDIRECT_MAGIC; the guard sets it to 0 */
-	__u32 interface; /* 4 index of the interface to send the frame from */
+	__u32 interface; /* 4 index of the interface to send the frame from, or OWN_STACK */
 };
+#define OWN_STACK 0xffffffff /* the node is this machine */
 #define REDIRECT_MAGIC 0x42544f57 /* "BTOW" */
 
-BATON_ASSERT(sizeof(struct shim_config) == 40, "shim_config");
+BATON_ASSERT(sizeof(struct shim_config) == 44, "shim_config");
 BATON_ASSERT(sizeof(struct shim_service) == 8, "shim_service");
 BATON_ASSERT(sizeof(struct session_key) == 12, "session_key");
 BATON_ASSERT(sizeof(struct answers) == 32, "answers");
@@ -165,6 +176,7 @@ BATON_ASSERT(sizeof(struct parking) == 28, "parking");
 BATON_ASSERT(sizeof(struct session) == 160, "session");
 BATON_ASSERT(sizeof(struct guard_server) == 8, "guard_server");
 BATON_ASSERT(sizeof(struct guard_sharing) == 28, "guard_sharing");
+BATON_ASSERT(sizeof(struct guard_local) == 8, "guard_local");
 BATON_ASSERT(sizeof(struct redirect_request) == 8, "redirect_request");
 
 #endif

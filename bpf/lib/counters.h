@@ -71,7 +71,8 @@
 	X(DROP_IXP, "IXP frames that arrived from the wire")                                       \
 	X(SENT_ON, "frames that the stack sent to a node for the XDP program")                     \
 	X(KEPT_FORWARD, "frames of mode forward kept from this machine's kernel")                  \
-	X(DROP_ECHO, "echo requests to virtual addresses beyond the limit")
+	X(DROP_ECHO, "echo requests to virtual addresses beyond the limit")                        \
+	X(TO_OWN_STACK, "frames for this machine's own web server, which is a node")
 
 #define XDP_COUNTERS(X)                                                                            \
 	X(FORWARDED, "segments forwarded to the node of their session")                            \

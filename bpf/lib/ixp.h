@@ -226,12 +226,14 @@ struct ixcp_hdr {
  *
  *     RETRY     an IXP frame that waits until an RST has removed the old socket of its four-tuple
  *     AGAIN     the same frame, which waits for the SYN that ends TIME_WAIT where no RST does
+ *     LOCAL     a frame of the balancer's own engine for the shim of its own machine
  *     NOTICE    + enum ixcp_type + (enum ixcp_reason << 4): the frame becomes that notice
  *
  * The first two are consecutive: a frame that arrives with one of them passed ingress before.
  */
 #define BATON_MARK_RETRY 0x42540002
 #define BATON_MARK_AGAIN 0x42540003
+#define BATON_MARK_LOCAL 0x42540004
 #define BATON_MARK_NOTICE 0x42540100
 
 #ifdef __cplusplus

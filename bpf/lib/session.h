@@ -171,7 +171,7 @@ static inline __attribute__((always_inline)) __u32 session_worker(__u32 hash, __
 struct xdp_node {
 	__u8 destination[6]; /*  0 MAC address of the node */
 	__u8 source[6];      /*  6 MAC address of our interface to the node */
-	__u32 interface;     /* 12 index of that interface; 0: MAC address not resolved */
+	__u32 interface;     /* 12 index of that interface, or OWN_STACK; 0: not resolved */
 	__be32 address;      /* 16 by which a later process recognizes the node */
 	__u32 redirect;      /* 20 1: OUTPUT_REDIRECT holds on that interface */
 };

@@ -106,11 +106,15 @@ HANDLER leave(struct __sk_buff *skb, struct ixp_frame *frame)
 	return end_and_wait(skb, frame, received, sent, TCP_FIN | TCP_ACK, BATON_MARK_RETRY);
 }
 
+/* The bit that says that an address was made up by the owner of the machine (IEEE 802). */
+#define OTHER_MAC 0x02
+
 /*
  * Handles a segment, at egress, that is not for the client any more. The packet pointers of `view`
  * become invalid.
  */
-static __always_inline int answer_left(struct __sk_buff *skb, const struct session *session,
+static __always_inline int answer_left(struct __sk_buff *skb, const struct shim_config *config,
+                                       const struct session *session,
                                        const struct session_key *tuple, const struct tcp_view *view)
 {
 	struct {
@@ -134,6 +138,9 @@ static __always_inline int answer_left(struct __sk_buff *skb, const struct sessi
 		return drop(SHIM_LEFT_DROPPED);
 	__builtin_memcpy(frame.eth.h_dest, view->eth->h_source, ETH_ALEN);
 	__builtin_memcpy(frame.eth.h_source, view->eth->h_source, ETH_ALEN);
+	/* The engine's tap takes it for a frame to another machine; the guard knows its mark. */
+	if (config->local)
+		frame.eth.h_dest[0] ^= OTHER_MAC;
 	frame.eth.h_proto = view->eth->h_proto;
 
 	__u32 answer = late ? 0 : end;
@@ -149,7 +156,7 @@ static __always_inline int answer_left(struct __sk_buff *skb, const struct sessi
 	}
 	if (bpf_skb_change_tail(skb, bytes, 0) || bpf_skb_store_bytes(skb, 0, &frame.eth, bytes, 0))
 		return drop(SHIM_DROP_REWRITE);
-	skb->mark = 0;
+	skb->mark = config->local ? BATON_MARK_LOCAL : 0;
 	count(late ? SHIM_LEFT_RESET : SHIM_LEFT_TURNED);
 	return bpf_redirect(skb->ifindex, BPF_F_INGRESS);
 }

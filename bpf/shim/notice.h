@@ -77,6 +77,8 @@ static __always_inline int send_notice(struct __sk_buff *skb, const struct shim_
 	else
 		count(SHIM_REFUSED_UNABLE);
 
+	if (config->local)
+		return bpf_redirect(config->local, BPF_F_INGRESS);
 	return at_ingress ? bpf_redirect(skb->ifindex, 0) : TC_ACT_OK;
 }
 

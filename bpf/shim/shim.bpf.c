@@ -310,7 +310,7 @@ int shim_egress(struct __sk_buff *skb)
 		__u32 received = bpf_ntohl(view.tcp->ack_seq);
 
 		if (session->left)
-			return answer_left(skb, session, &tuple, &view);
+			return answer_left(skb, config, session, &tuple, &view);
 		follow(skb, &session->answers, headers, seq);
 		if (session->parking.tell)
 			about = park_at_egress(skb, session, flags, seq, received, headers);

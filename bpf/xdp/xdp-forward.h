@@ -37,6 +37,7 @@ static __always_inline int send_packet(struct xdp_md *ctx, __u32 slot, __u32 nod
 	}
 	if ((void *)(eth + 1) > (void *)(long)ctx->data_end)
 		return XDP_DROP;
+	unfinished |= to->interface == OWN_STACK;
 	if (unfinished && !forward_through_stack(ctx, to)) {
 		count(XDP_FORWARD_UNFINISHED);
 		return XDP_DROP;

@@ -295,15 +295,16 @@ static __always_inline int send_through(struct xdp_md *ctx, __u32 interface, __u
 	return verdict;
 }
 
+/* A frame to this machine itself must go through the stack: see forward_through_stack. */
 static __always_inline int send_to_node(struct xdp_md *ctx, const struct xdp_node *node)
 {
 	return send_through(ctx, node->interface, node->redirect);
 }
 
 /*
- * Sends a segment to the node through the stack, behind which the guard sends it out. The stack
- * knows the checksum and segmentation that the sender left to hardware. False, without any change,
- * if the driver has no room for metadata.
+ * Sends a segment to the node through the stack, behind which the guard sends it out, or leaves it
+ * to the stack if this machine is the node. The stack knows the checksum and segmentation that the
+ * sender left to hardware. False, without any change, if the driver has no room for metadata.
  */
 static __noinline int forward_through_stack(struct xdp_md *ctx, const struct xdp_node *node)
 {
@@ -333,7 +334,7 @@ static __always_inline int forward(struct xdp_md *ctx, const struct xdp_control 
 		count(XDP_DROP_UNRESOLVED);
 		return XDP_DROP;
 	}
-	if (unfinished) {
+	if (unfinished || node->interface == OWN_STACK) {
 		if (!forward_through_stack(ctx, node))
 			return to_engine(ctx, us, worker, XDP_TO_ENGINE_CHECKSUM);
 		count(XDP_FORWARDED);

@@ -74,6 +74,8 @@ static __noinline int wrap(struct xdp_md *ctx, const struct xdp_control *us,
 		count(XDP_DROP_UNRESOLVED);
 		return XDP_DROP;
 	}
+	if (node->interface == OWN_STACK)
+		return XDP_PASS;
 
 	struct session_key tuple = {
 		.client = segment.ip->saddr,

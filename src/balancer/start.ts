@@ -9,6 +9,7 @@ import type { LoadedFile } from '../config/load.js';
 import { formatPlace } from '../config/virtual-server.js';
 import { WithheldOptions, withheldMemory } from '../engine/withheld-options.js';
 import { formatAddress } from '../wire/address.js';
+import { madeUpMac } from '../wire/ethernet.js';
 import type { AccessLog } from './access-log/access-log.js';
 import { CaptureFeed } from './capture-feed.js';
 import type { Ending, EndSteps } from './ending.js';
@@ -17,6 +18,7 @@ import { explainForward } from './forward/explain.js';
 import { Forwarder } from './forward/forwarder.js';
 import { type EarlierRun, saveTables, takeSaved } from './forward/saved-tables.js';
 import { forwardSizes } from './forward/sizes.js';
+import { LocalReports } from './local-reports.js';
 import { Machine } from './machine/machine.js';
 import { NeighbourWatch } from './machine/neighbours.js';
 import { NodeWatch } from './node-watch.js';
@@ -198,6 +200,7 @@ async function startEngines(options: StartOptions, machine: Machine): Promise<Fa
 
   neighbours = new NeighbourWatch({
     interface: config.nodeInterface?.name ?? config.interface,
+    localMac: madeUpMac(machine.info.mac),
     nodes,
     onChange: (change) => {
       engine.setNeighbour(change.node, change.mac);
@@ -220,6 +223,14 @@ async function startEngines(options: StartOptions, machine: Machine): Promise<Fa
   forwarder.keeper.start();
   steps.add(() => forwarder.keeper.stop());
   steps.add(() => neighbours?.stop());
+  const local = new LocalReports({
+    states,
+    flags: () => machine.localFlags(),
+    now: monotonicClock(),
+  });
+  local.setFarm(slots);
+  local.start();
+  steps.add(() => local.stop());
   await neighbours.start();
   watch.start();
   steps.add(() => watch.stop());
@@ -245,6 +256,7 @@ async function startEngines(options: StartOptions, machine: Machine): Promise<Fa
         (now) => watch.setFarm(now),
         (now) => objects.setFarm(now.nodes),
         (now) => forwarder.setFarm(now),
+        (now) => local.setFarm(now),
       ],
       log,
     },

@@ -72,6 +72,10 @@ export const GUARD_COUNTERS = {
     'frames',
     'ICMP and ICMPv6 echo requests (pings) to virtual addresses dropped because there were more than 1,000 in a second. This machine answers the others.',
   ),
+  to_own_stack: counter(
+    'frames',
+    "Frames of sessions that this machine's own web server has, as the node `local`.",
+  ),
 } as const satisfies Infos;
 
 /** Counters of `xdp.bpf.c`, which runs on a balancer's interface with `datapath: xdp`. */

@@ -10,7 +10,7 @@ import { resourceName } from '../config/edit.js';
 import type { BalancerConfig, Config, NodeConfig } from '../config/load.js';
 import { formatListener } from '../config/ports.js';
 import { formatPlace, serverSummary } from '../config/virtual-server.js';
-import { formatAddress, formatEndpoint } from '../wire/address.js';
+import { formatAddress, formatEndpoint, formatNodeAddress } from '../wire/address.js';
 import { nodeWhy } from './node-why.js';
 
 /** @param most characters that fit on a line. Default: tables are as wide as their content. */
@@ -244,7 +244,7 @@ function balancerLines(config: BalancerConfig): [string, string][] {
     ...some(
       'nodes',
       config.nodes.map(
-        ({ name, address, weight }) => `${name}  ${formatAddress(address)}, weight ${weight}`,
+        ({ name, address, weight }) => `${name}  ${formatNodeAddress(address)}, weight ${weight}`,
       ),
     ),
     ...some(

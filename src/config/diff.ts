@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { formatCount } from '../base/format.js';
 import { patternKey } from '../directory/pattern.js';
 import type { Timeouts } from '../engine/options.js';
-import { formatAddress, formatEndpoint } from '../wire/address.js';
+import { formatAddress, formatEndpoint, formatNodeAddress } from '../wire/address.js';
 import { resourceName } from './edit.js';
 import type { BalancerConfig, NodeEntry, ResourceEntry, VirtualServer } from './load.js';
 import { NODE_DEFAULTS } from './schema-objects.js';
@@ -51,7 +51,7 @@ const MOST_HOLDERS = 8;
 export function diffConfig(running: BalancerConfig, wanted: BalancerConfig): ConfigDiff {
   const nodes = new Changes('node', 'nodes');
   compareNamed<NodeEntry>(nodes, running.nodes, wanted.nodes, {
-    place: ({ address }) => formatAddress(address),
+    place: ({ address }) => formatNodeAddress(address),
     extra: nodeExtra,
     differences: nodeDifferences,
   });

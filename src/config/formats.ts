@@ -4,6 +4,7 @@ import {
   parseDuration,
   parseListener,
   whyNotHost,
+  whyNotNode,
   whyNotUnicast,
   whyNotVirtual,
 } from './values.js';
@@ -13,6 +14,7 @@ export function taughtSchemas(ajv: Ajv): Ajv {
   ajv.addVocabulary(['expected', 'fallback']);
   ajv.addFormat('duration', (text: string) => parseDuration(text) !== undefined);
   ajv.addFormat('ipv4-unicast', (text: string) => whyNotUnicast(text) === undefined);
+  ajv.addFormat('node', (text: string) => whyNotNode(text) === undefined);
   ajv.addFormat('ip-unicast', (text: string) => whyNotVirtual(text) === undefined);
   ajv.addFormat('ip-host', (text: string) => whyNotHost(text) === undefined);
   ajv.addFormat('listener', (text: string) => parseListener(text) !== undefined);

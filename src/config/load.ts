@@ -7,7 +7,7 @@ import { BatonError } from '../base/errors.js';
 import type { LogLevel } from '../base/log.js';
 import type { Via } from '../engine/farm.js';
 import type { Limits, Timeouts } from '../engine/options.js';
-import { type Address, type Endpoint, requireAddress } from '../wire/address.js';
+import { type Address, type Endpoint, nodeAddress, requireAddress } from '../wire/address.js';
 import type { BalancerData, ResourceData } from './data.js';
 import { FileSource } from './file-source.js';
 import { checkBalancerRules, checkNodeRules } from './rules.js';
@@ -237,7 +237,7 @@ export function balancerConfig(source: Source, replayed = false): BalancerConfig
     keyFile: source.resolve(data.keyFile),
     controlSocket: source.resolve(data.controlSocket),
     virtualServers: data.virtualServers.map((entry) => virtualServer(entry, indices)),
-    nodes: data.nodes.map(withAddress),
+    nodes: data.nodes.map((node) => ({ ...node, address: nodeAddress(node.address) })),
     resources: data.resources.map((resource) => resourceEntry(resource, indices)),
     limits: {
       ...data.limits,
@@ -311,13 +311,6 @@ function nodeConfig(source: Source): NodeConfig {
 
 function optionalAddress(text: string | undefined): Address | undefined {
   return text === undefined ? undefined : requireAddress(text);
-}
-
-/** The same entry of the file, with its address as a value. */
-function withAddress<Entry extends { address: string }>(
-  entry: Entry,
-): Omit<Entry, 'address'> & { address: Address } {
-  return { ...entry, address: requireAddress(entry.address) };
 }
 
 /** The schema has checked that it is an address and a port. */

@@ -8,7 +8,7 @@
 import { resolve } from 'node:path';
 import { quoted } from '../base/text.js';
 import { headStoreBytes } from '../engine/head-store.js';
-import { formatAddress, formatEndpoint } from '../wire/address.js';
+import { formatAddress, formatEndpoint, LOCAL_NAME } from '../wire/address.js';
 import { type Entry, entries, Uses } from './rules-parts.js';
 import { checkResources } from './rules-resources.js';
 import { checkServers, type ServerPlaces, takenBy } from './rules-servers.js';
@@ -52,6 +52,7 @@ export function checkBalancerRules(
     const what = `is ${quoted(data.nodeInterface)}, the same as interface`;
     source.wrong(['nodeInterface'], `${what}, expected another interface, or leave out the key`);
   }
+  checkLocal(source, nodes);
   checkCarried(source, data, servers, nodes);
   checkResources(source, data.resources, servers, known, used);
   for (const { entry, at } of nodes) {
@@ -66,6 +67,15 @@ export function checkBalancerRules(
   checkHeadMemory(source, data.limits);
   checkListeners(source, data, places);
   checkAccessLog(source, data);
+}
+
+/** The balancer itself is reached without a router. */
+function checkLocal(source: Source, nodes: readonly Entry[]): void {
+  const local = nodes.find(({ entry }) => entry.address === LOCAL_NAME);
+  const via = local?.entry.via;
+  if (local === undefined || via === undefined || via === 'link') return;
+  const what = `is ${quoted(String(via))}, but the node is this machine itself (address: local)`;
+  source.wrong([...local.at, 'via'], `${what}: leave out the key`);
 }
 
 /** Packets are carried across routers only as far as this version can. */

@@ -7,11 +7,11 @@ import { PREDICTOR_NAMES } from '../directory/predictors/index.js';
 import { VIAS, type Via } from '../engine/farm.js';
 import { MOST_PORT } from '../wire/address.js';
 import {
-  address,
   choice,
   closed,
   count,
   duration,
+  EXPECTED_ADDRESS,
   EXPECTED_VIRTUAL,
   name,
   whereItApplies,
@@ -206,9 +206,12 @@ export const VirtualServer = Type.Object(
 export const Node = Type.Object(
   {
     name: name('The name of the node in resources, tables and messages.'),
-    address: address(
-      "The node's own address. It is on the link of the interface by which nodes are reached, unless there is a `via`.",
-    ),
+    address: Type.String({
+      format: 'node',
+      description:
+        "The node's own address, on the link of the interface by which nodes are reached, unless there is a `via`. `local`: the balancer itself. Its own web server answers clients from the virtual addresses, and needs no agent.",
+      expected: `${EXPECTED_ADDRESS}, or local`,
+    }),
     weight: count(
       'The share of sessions that it gets, relative to the other holders.',
       1,

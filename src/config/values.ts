@@ -6,6 +6,7 @@ import {
   formatAddress,
   isAddress6,
   isLoopback,
+  LOCAL_NAME,
   MOST_PORT,
   parseAddress,
   parseAddress4,
@@ -39,6 +40,11 @@ export function whyNotUnicast(text: string): string | undefined {
   if (isIPv6(text)) return 'an IPv6 address, which only virtual servers can have';
   if (parseAddress4(text) === undefined) return 'not an IPv4 address';
   return whyNotVirtual(text);
+}
+
+/** Why a text is not what a node can have as its address. */
+export function whyNotNode(text: string): string | undefined {
+  return text === LOCAL_NAME ? undefined : whyNotUnicast(text);
 }
 
 /** Why a text is not the address of a machine on a link, of either family. */

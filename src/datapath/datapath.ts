@@ -30,6 +30,8 @@ export const FrameFlags = {
   segmented: 4,
   /** The frame was larger than its room in the ring: bytes are missing. */
   truncated: 8,
+  /** Of a frame to be sent: it passes the programs at tc egress, which others do not see. */
+  queued: 16,
 } as const;
 
 /** The destination of a frame. */
@@ -38,6 +40,8 @@ export const Port = {
   wire: 0,
   /** Another interface, by which nodes are reached. Not every datapath has one. */
   nodes: 2,
+  /** This machine itself, which is a node: the guard turns the frame round at tc egress. */
+  local: 3,
 } as const;
 export type PortNumber = (typeof Port)[keyof typeof Port];
 

@@ -19,6 +19,7 @@ import {
   type PacketRing,
   type PacketRingOptions,
 } from '../host/native.js';
+import { TapKind } from '../wire/tap-record.js';
 import { FrameFlags, type FrameSink, Port, type PortNumber } from './datapath.js';
 import { BATCH_FRAMES, RingDatapath } from './ring.js';
 
@@ -172,6 +173,8 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
     }
     if (port === Port.nodes) {
       this.nodes?.send(offset, length, 0, false);
+    } else if (port === Port.local) {
+      this.turnRound(offset, length, 0, false);
     } else {
       this.send(offset, length, 0, this.nextSlot);
     }
@@ -182,6 +185,8 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
       this.forwardTruncated++;
     } else if (port === Port.nodes) {
       this.nodes?.send(offset, length, flags, true);
+    } else if (port === Port.local) {
+      this.turnRound(offset, length, flags, true);
     } else if ((flags & FrameFlags.segmented) !== 0) {
       this.send(offset, length, flags, OUTSIDE_RING);
     } else if (length > this.room) {
@@ -219,6 +224,11 @@ export class PacketDatapath extends RingDatapath<PacketRing> {
   protected override hasRoom(): boolean {
     const last = (this.nextSlot + Math.min(BATCH_SLOTS, this.slots) - 1) % this.slots;
     return this.status[this.firstStatus + last * this.statusStep] === 0;
+  }
+
+  private turnRound(offset: number, length: number, flags: number, headed: boolean): void {
+    this.tap?.frame(TapKind.nodes, this.memory.bytes, offset, length);
+    this.ring.sendFrom(this.ring.memory, offset, length, flags | FrameFlags.queued, headed);
   }
 
   private slotIsFree(): boolean {

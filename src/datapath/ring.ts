@@ -56,6 +56,11 @@ export abstract class RingDatapath<Ring extends FrameRing = FrameRing> implement
    * the first frame, and added as an inlet too.
    */
   nodes: Outlet | undefined;
+  /**
+   * The way out for Port.local, if the ring's own frames pass no program at tc egress. It must be
+   * set before the first frame.
+   */
+  local: Pick<Outlet, 'send'> | undefined;
   /** Gets a copy of all frames that come and go, during a capture. */
   protected tap: FrameTap | undefined;
   /** Other sources of frames, in the order in which they are polled. */

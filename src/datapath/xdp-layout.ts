@@ -97,6 +97,8 @@ export const NODE = {
   redirect: 20,
 } as const;
 export const NODE_BYTES = 24;
+/** In place of the interface: the node is this machine (OWN_STACK of bpf/lib/config.h). */
+export const OWN_STACK = 0xffff_ffff;
 
 /**
  * Bytes of a kernel event in a ring buffer: a header of 8 and an event of 36, rounded up to a

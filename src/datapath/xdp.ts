@@ -148,11 +148,13 @@ export class XdpDatapath extends RingDatapath<XdpRing> {
       throw new RangeError('the room was not the one reserved last');
     }
     if (port === Port.nodes) this.nodes?.send(offset, length, 0, false);
+    else if (port === Port.local) this.local?.send(offset, length, 0, false);
     else if (this.note(offset, length, 0, 0)) free[list] = free[list]! - 1;
   }
 
   override forward(offset: number, length: number, flags: number, port: PortNumber): void {
     if (port === Port.nodes) this.nodes?.send(offset, length, flags, false);
+    else if (port === Port.local) this.local?.send(offset, length, flags, false);
     else if (this.note(offset, length, flags, 0) && offset === this.admitted) this.admitted = -1;
   }
 

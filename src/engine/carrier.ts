@@ -49,7 +49,7 @@ export class Carrier {
     if (core.nodes.carried[node] === 1)
       return this.forward(offset, frameFlags, node, core.sessions.nonce(slot));
     core.addressTo(offset, node);
-    core.transmit.forward(offset, length, frameFlags, core.nodePort);
+    core.transmit.forward(offset, length, frameFlags, core.portTo(node));
     return true;
   }
 

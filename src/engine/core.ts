@@ -2,6 +2,7 @@
  * What all parts of the engine share: the tables, the time of the current call, and the operations
  * on a session that every part needs (reach its node, close it).
  */
+
 import { Counter, type Counters } from '../base/counters.js';
 import { ObjectCounters } from '../base/object-counters.js';
 import { TimerWheel } from '../base/timer-wheel.js';
@@ -30,6 +31,7 @@ import { Forwarding } from './forward/forwarding.js';
 import { ForwardPorts } from './forward/ports.js';
 import { ForwardTables } from './forward/tables.js';
 import { HeadStep, HeadStore } from './head-store.js';
+import { idleLimit } from './idle-limit.js';
 import type { JudgedHeads } from './moving/judged-heads.js';
 import { openHeads, showLastRequest } from './moving/kernel-heads.js';
 import type { Parking } from './moving/parking.js';
@@ -45,8 +47,6 @@ import { VirtualServerTable } from './virtual-servers.js';
 /** The observer when no one listens. */
 const NO_OBSERVER: Observer = {};
 
-/** Silence in ms that ends a session whose client has sent FIN. TCP_RTO_MAX of Linux is 120 s. */
-const HALF_CLOSED_MS = 180_000;
 /**
  * Silence in ms after which the engine asks the node whether it still has such a session. The
  * notice of the node's FIN is sent once and may be lost. The engine asks again each time the
@@ -54,12 +54,6 @@ const HALF_CLOSED_MS = 180_000;
  * idle. Its answer is not a sign of the client, so the silence continues.
  */
 export const ASK_MS = 10_000;
-/**
- * Questions without an answer after which a node counts as one that does not answer. One may be
- * lost.
- */
-const MOST_UNANSWERED = 1;
-
 const BOTH_FINS = SessionFlag.clientFin | SessionFlag.nodeFin;
 
 const ONLY_SHARD = { worker: 0, workers: 1 };
@@ -91,7 +85,7 @@ export class Core {
   readonly macLow: number;
   readonly nodeMacHigh: number;
   readonly nodeMacLow: number;
-  /** The port on which frames to nodes leave. */
+  /** The port on which frames to nodes on other machines leave. */
   readonly nodePort: PortNumber;
   /** The MSS in our SYN/ACKs over IPv4. It leaves room below the MTU for what the nodes need. */
   mss = 0;
@@ -223,6 +217,11 @@ export class Core {
     return this.nodes.resolved[node] === 1;
   }
 
+  /** The port on which frames to this node leave. */
+  portTo(node: number): PortNumber {
+    return node === this.nodes.local ? Port.local : this.nodePort;
+  }
+
   /** Writes both MAC addresses of a frame to a node, with ours as the source. */
   addressTo(frame: number, node: number): void {
     const view = this.transmit.memory.view;
@@ -232,7 +231,9 @@ export class Core {
       this.nodes.macHigh[node]!,
       this.nodes.macLow[node]!,
     );
-    writeMac(view, frame + ETHERNET.source, this.nodeMacHigh, this.nodeMacLow);
+    const source = frame + ETHERNET.source;
+    if (node === this.nodes.local) writeMac(view, source, this.macHigh, this.macLow);
+    else writeMac(view, source, this.nodeMacHigh, this.nodeMacLow);
   }
 
   /**
@@ -299,25 +300,17 @@ export class Core {
     if (node !== NO_NODE) this.states.heldHere[node]! -= 1;
   }
 
+  /** How long a session that passes may be silent, in ms. */
+  idleLimit(slot: number): number {
+    return idleLimit(this.sessions, slot, this.options.timeouts);
+  }
+
   /**
    * Whether the client of a session that passes has sent FIN, and its node has not as far as we
    * know.
    */
   isHalfClosed(slot: number): boolean {
     return (this.sessions.flags(slot) & BOTH_FINS) === SessionFlag.clientFin;
-  }
-
-  /** How long a session that passes may be silent, in ms. */
-  idleLimit(slot: number): number {
-    const { closing, idle } = this.options.timeouts;
-    const flags = this.sessions.flags(slot);
-    if ((flags & SessionFlag.nodeFin) !== 0) return closing;
-    if ((flags & SessionFlag.clientFin) === 0) return idle;
-    // The client only listens now. A closed window is probed at least every two minutes. So longer
-    // silence means that the end was not reported, because the node's shim was reloaded meanwhile;
-    // unless the node answers.
-    if (this.sessions.tries(slot) <= MOST_UNANSWERED) return idle;
-    return Math.min(idle, Math.max(closing, HALF_CLOSED_MS));
   }
 
   /**

@@ -5,6 +5,7 @@
 import { BatonError } from '../base/errors.js';
 import type { NodeStates } from '../directory/node-states.js';
 import type { NodeObstacle } from '../directory/obstacle.js';
+import { LOCAL_NODE } from '../wire/address.js';
 import { CARRY_BYTES, IxpFlag } from '../wire/ixp.js';
 import { type NodeAt, type NumberOf, onlyIpv4, requireUnused } from './farm.js';
 import { WithheldOptions } from './withheld-options.js';
@@ -44,6 +45,8 @@ export class NodeTable {
   /** By how much packets to some nodes grow. */
   carryBytes = 0;
   private retired: Uint8Array;
+  /** The slot of the balancer itself, which is a node, too; -1: it is none. */
+  local = NOT_FOUND;
   /** The addresses of the slots below the highest one in use: all that a search looks at. */
   private searched: Uint32Array;
   private readonly numberOf: NumberOf;
@@ -111,6 +114,7 @@ export class NodeTable {
     let end = address.length;
     while (end > 0 && address[end - 1] === 0) end -= 1;
     this.searched = address.subarray(0, end);
+    this.local = this.find(LOCAL_NODE);
     for (const slot of changed) {
       this.macHigh[slot] = 0;
       this.macLow[slot] = 0;

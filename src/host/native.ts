@@ -78,10 +78,10 @@ export interface PacketRing {
    */
   flush(descriptors: Uint32Array, count: number): number;
   /**
-   * Copies a frame from the memory of another ring, and sends it at the next flush. A frame that is
-   * larger than a slot's room, or FrameFlags.segmented, is sent at once. `headed`: a virtio header
-   * precedes the frame, as in a packet ring's received frames. Otherwise this call finishes a TCP
-   * checksum that is FrameFlags.checksumPartial, in that memory.
+   * Copies a frame from the memory of any ring, and sends it at the next flush. A frame that is
+   * larger than a slot's room, FrameFlags.segmented or FrameFlags.queued is sent at once. `headed`:
+   * a virtio header precedes the frame, as in a packet ring's received frames. Otherwise this call
+   * finishes a TCP checksum that is FrameFlags.checksumPartial, in that memory.
    */
   sendFrom(
     memory: ArrayBuffer,

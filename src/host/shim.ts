@@ -8,6 +8,7 @@ import { type Address, addressBytes, type Endpoint } from '../wire/address.js';
 import { aliasKey } from '../wire/alias.js';
 import { hostU32, loadObject, sumsByName } from './bpf-object.js';
 import { EarlierShim, LAYOUT_AT, SESSION_LAYOUT } from './earlier-shim.js';
+import type { Place } from './journal/changes.js';
 import type { Journal } from './journal/journal.js';
 import type { ShimKernel } from './kernel.js';
 import type { BpfObject } from './native.js';
@@ -19,7 +20,7 @@ const HANDLE = 1;
 const EGRESS = 'shim_egress';
 
 /** struct shim_config. */
-const CONFIG = { key: 0, own: 16, alias: 20, layout: LAYOUT_AT, bytes: 40 } as const;
+const CONFIG = { key: 0, own: 16, alias: 20, layout: LAYOUT_AT, local: 40, bytes: 44 } as const;
 /** struct shim_service. */
 const SERVICE = { address: 0, port: 4, bytes: 8 } as const;
 
@@ -39,6 +40,8 @@ export interface ShimOptions {
   kernel: ShimKernel;
   /** The interface, whose sessions of an earlier run are taken over. Default: none. */
   interface?: string;
+  /** With a shim on the balancer itself, the index of the interface that gets its notices. */
+  local?: number;
   /** Capacity of the session map. Default: that of the object file. */
   maxSessions?: number;
 }
@@ -79,13 +82,15 @@ export class Shim {
 
   /**
    * Attaches both programs to an interface. Replaces those of an earlier run.
+   * @param at another interface than that of the journal
    * @throws BatonError BATON_IN_USE when another program's filters have their places
    */
-  async attach(journal: Journal, interfaceIndex: number): Promise<void> {
+  async attach(journal: Journal, interfaceIndex: number, at?: Place): Promise<void> {
     // Egress first: the shim must see every segment of an adopted socket, from the first one on.
     for (const hook of ['egress', 'ingress'] as const) {
       const program = `shim_${hook}`;
-      await journal.filter({ hook, priority: PRIORITY, handle: HANDLE, program }, () =>
+      const place = at === undefined ? {} : { at };
+      await journal.filter({ ...place, hook, priority: PRIORITY, handle: HANDLE, program }, () =>
         this.object.attachTc(program, interfaceIndex, hook, PRIORITY, HANDLE),
       );
     }
@@ -107,6 +112,7 @@ export class Shim {
     config.set(addressBytes(options.own), CONFIG.own);
     config.set(new Uint8Array(aliasKey(options.key).buffer), CONFIG.alias);
     config.set(hostU32(SESSION_LAYOUT), CONFIG.layout);
+    config.set(hostU32(options.local ?? 0), CONFIG.local);
     for (const balancer of options.balancers) {
       this.object.mapUpdate('balancers', addressBytes(balancer), Uint8Array.of(1));
     }

@@ -38,6 +38,13 @@ export interface Endpoint {
 export const UNSPECIFIED = 0 as Address4;
 /** 127.0.0.1 */
 export const LOCALHOST = 0x7f00_0001 as Address4;
+/**
+ * Address of the node that is the balancer itself. Its notices come from there, and no machine on a
+ * link has it.
+ */
+export const LOCAL_NODE = LOCALHOST;
+/** What people write for it. */
+export const LOCAL_NAME = 'local';
 
 const ADDRESS_BYTES = 4;
 const ADDRESS_BITS = 32;
@@ -159,6 +166,16 @@ function formatAddress6(address: Address6): string {
   if (best.length < 2) return groups.join(':');
   const end = best.start + best.length;
   return `${groups.slice(0, best.start).join(':')}::${groups.slice(end).join(':')}`;
+}
+
+/** The address of a node in a checked config: an IP address, or "local". */
+export function nodeAddress(text: string): Address {
+  return text === LOCAL_NAME ? LOCAL_NODE : requireAddress(text);
+}
+
+/** The same as text. */
+export function formatNodeAddress(address: Address): string {
+  return address === LOCAL_NODE ? LOCAL_NAME : formatAddress(address);
 }
 
 /** "10.99.0.1:80", or "[fd99::1]:80" (RFC 3986 section 3.2.2). */

@@ -12,6 +12,14 @@ export function writeMac(view: DataView, offset: number, high: number, low: numb
   view.setUint32(offset + 2, low);
 }
 
+/** The bit of a MAC address that says that the owner of the machine has made it up (IEEE 802). */
+const MADE_UP = 0x02;
+
+/** A MAC address that no interface has: that of an interface, six bytes, with one other bit. */
+export function madeUpMac(mac: Uint8Array): Uint8Array {
+  return mac.slice(0, 6).map((byte, index) => (index === 0 ? byte ^ MADE_UP : byte));
+}
+
 /** "02:00:00:00:00:01" */
 export function formatMac(bytes: Uint8Array): string {
   return Array.from(bytes.subarray(0, 6), (byte) => byte.toString(16).padStart(2, '0')).join(':');

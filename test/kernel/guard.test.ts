@@ -142,6 +142,24 @@ if (insideNamespace(import.meta.url)) {
     }
   });
 
+  t.test('where this machine is a node, its own frames reach the stack', async (t) => {
+    const own = { verdict: Verdict.unspec, mark: 0, counters: ['to_own_stack'] };
+    const local = build(to({}, { ethernet: ELSEWHERE }));
+    const kept = check('guard_ingress', build(to({})), Mark.local);
+    t.equal(kept.verdict, Verdict.drop, 'unless it is none');
+    t.equal(check('guard_egress', local, 0).verdict, Verdict.unspec, 'nothing is turned round');
+    const on = (value: number): void =>
+      guard.mapUpdate('local', hostU32(0), Uint8Array.of(2, 0, 0, 0, 0, 0x77, value, 0));
+    on(1);
+    t.teardown(() => on(0));
+    t.strictSame(check('guard_ingress', local, Mark.local), own, 'from the engine');
+    t.match(check('guard_ingress', build(handoff()), Mark.retry), { counters: ['to_own_stack'] });
+    t.strictSame(check('guard_ingress', build(handoff()), 0).counters, ['drop_ixp'], 'the wire');
+    t.equal(check('guard_egress', local, 0).verdict, Verdict.redirect, 'to the node');
+    const elsewhere = build(to({}, { ethernet: { destination: '02:00:00:00:00:78' } }));
+    t.equal(check('guard_egress', elsewhere, 0).verdict, Verdict.unspec, 'to another machine');
+  });
+
   t.test('pings beyond 1,000 a second do not reach the kernel', async (t) => {
     guard.mapUpdate('ipv6_aliases', bytes6(ADDRESSES_6.destination), hostU32(1));
     const limit = (due: bigint): void => {

@@ -50,6 +50,7 @@ if (insideNamespace(import.meta.url)) {
     const changes: NeighbourChange[] = [];
     run('ip', 'neigh', 'flush', 'dev', 'eth0');
     const watch = new NeighbourWatch({
+      localMac: new Uint8Array(6),
       interface: 'eth0',
       nodes: [PEER, '10.99.0.66', '192.0.2.1', '198.51.100.1'].map((address, slot) => ({
         slot,

@@ -24,7 +24,10 @@ export const ACK = 0x0800_0001;
 export const REQUEST = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 
 /** BATON_MARK_* of bpf/lib/ixp.h. */
-export const Mark = { retry: 0x4254_0002, notice: 0x4254_0100 } as const;
+export const Mark = { retry: 0x4254_0002, local: 0x4254_0004, notice: 0x4254_0100 } as const;
+
+/** Bytes of the last two fields of struct shim_config. */
+const LAYOUT_AND_LOCAL = 8;
 
 export const project = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
 
@@ -183,7 +186,12 @@ export class Shim {
     this.object.mapUpdate(
       'config',
       hostU32(0),
-      join8(KEY, addressBytes(OWN), new Uint8Array(aliasKey(KEY).buffer), hostU32(0)),
+      join8(
+        KEY,
+        addressBytes(OWN),
+        new Uint8Array(aliasKey(KEY).buffer),
+        new Uint8Array(LAYOUT_AND_LOCAL),
+      ),
     );
     this.object.mapUpdate('balancers', addressBytes(BALANCER), Uint8Array.of(1));
   }

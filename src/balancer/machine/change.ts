@@ -69,6 +69,7 @@ export async function requireChange(
   const inUse = new Set(now.servers.filter((server) => !server.retired).map(formatEndpoint));
   await requireNoListener(
     next.servers.filter((server) => !server.retired && !inUse.has(formatEndpoint(server))),
+    next.nodes,
   );
   const known = addressesOf(now.servers);
   const { index, mac } = clients.info;

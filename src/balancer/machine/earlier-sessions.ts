@@ -4,7 +4,12 @@
  */
 import { MAX_XDP_NODES } from '../../datapath/xdp-layout.js';
 import { sessionHash, sessionWorker } from '../../engine/table/session-record.js';
-import { type Address, type Endpoint, formatAddress, formatEndpoint } from '../../wire/address.js';
+import {
+  type Address,
+  type Endpoint,
+  formatEndpoint,
+  formatNodeAddress,
+} from '../../wire/address.js';
 import type { FarmSlots, NodeSlot, ServerSlot } from '../objects/farm.js';
 import type { EarlierRun } from './earlier-run.js';
 
@@ -68,7 +73,7 @@ export function takeCensus(
     }
     if (!known.has(node) && !departed.has(node)) {
       if (known.size + departed.size >= MAX_XDP_NODES) {
-        lose(`node ${formatAddress(node)}: there is room for ${MAX_XDP_NODES} nodes in all`);
+        lose(`node ${formatNodeAddress(node)}: there is room for ${MAX_XDP_NODES} nodes in all`);
         return;
       }
       departed.add(node);
@@ -91,6 +96,6 @@ function inFreeSlots(addresses: readonly Address[], used: ReadonlySet<number>): 
   return addresses.map((address) => {
     do slot += 1;
     while (used.has(slot));
-    return { slot, name: formatAddress(address), address, weight: 0, retired: true };
+    return { slot, name: formatNodeAddress(address), address, weight: 0, retired: true };
   });
 }

@@ -10,9 +10,10 @@ import { GUARD_NAMES, type GuardCounter } from '../../base/kernel-counters.js';
 import { hostU32, loadObject, sumsByName } from '../../host/bpf-object.js';
 import type { Place } from '../../host/journal/changes.js';
 import type { Journal } from '../../host/journal/journal.js';
-import type { BpfObject } from '../../host/native.js';
+import type { BpfObject, InterfaceInfo } from '../../host/native.js';
 import { type Address, addressBytes } from '../../wire/address.js';
 import { Aliases, aliasKey } from '../../wire/alias.js';
+import { madeUpMac } from '../../wire/ethernet.js';
 import type { ServerSlot } from '../objects/farm.js';
 import type { PacketStart, RingShare } from '../threads/engine-messages.js';
 import { ForwardMaps } from './forward-maps.js';
@@ -21,6 +22,9 @@ import { ServerMaps } from './server-maps.js';
 const PRIORITY = 1;
 const HANDLE = 1;
 const PROGRAM = 'guard_ingress';
+const EGRESS_PROGRAM = 'guard_egress';
+/** struct guard_local. */
+const LOCAL = { on: 6, bytes: 8 } as const;
 
 export class Guard {
   private readonly object: BpfObject;
@@ -93,6 +97,21 @@ export class Guard {
     const entry = { ...place, hook: 'ingress', priority: PRIORITY, handle: HANDLE } as const;
     await journal.filter({ ...entry, program: PROGRAM }, () =>
       this.object.attachTc(PROGRAM, interfaceIndex, 'ingress', PRIORITY, HANDLE),
+    );
+  }
+
+  /**
+   * Turns frames round that the engine sends to this machine itself, a node, through an interface.
+   * @throws BatonError BATON_IN_USE as `attach` does
+   */
+  async turnRound(journal: Journal, { index, mac }: InterfaceInfo): Promise<void> {
+    const value = new Uint8Array(LOCAL.bytes);
+    value.set(madeUpMac(mac));
+    new DataView(value.buffer).setUint16(LOCAL.on, 1, true);
+    this.object.mapUpdate('local', hostU32(0), value);
+    const place = { hook: 'egress', priority: PRIORITY, handle: HANDLE } as const;
+    await journal.filter({ ...place, program: EGRESS_PROGRAM }, () =>
+      this.object.attachTc(EGRESS_PROGRAM, index, 'egress', PRIORITY, HANDLE),
     );
   }
 

@@ -17,7 +17,8 @@ import {
   toAddress6,
   UNSPECIFIED,
 } from '../../wire/address.js';
-import type { ServerSlot } from '../objects/farm.js';
+import type { FarmSlots, ServerSlot } from '../objects/farm.js';
+import { hasLocalNode } from './local-node.js';
 
 /** The state of a listening socket in /proc/net/tcp. */
 const LISTEN = '0A';
@@ -61,12 +62,15 @@ function addressOf(word: string): Address4 {
 }
 
 /**
- * Requires that no process listens on the address and port of a virtual server.
+ * Requires that no process listens on the address and port of a virtual server. Where the balancer
+ * is a node, its web server does, and gets what is handed to it.
  * @throws BatonError BATON_IN_USE that names the process
  */
 export async function requireNoListener(
   all: readonly (Endpoint & Pick<ServerSlot, 'name' | 'mode' | 'transport' | 'ports'>)[],
+  nodes: FarmSlots['nodes'],
 ): Promise<void> {
+  if (hasLocalNode({ nodes })) return;
   // Whoever forwards a range, or UDP, means the virtual address alone, and not this machine's own
   // services at the same ports.
   const servers = all.filter(({ mode, transport, ports: [first, ...others] }) => {

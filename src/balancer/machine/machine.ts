@@ -30,6 +30,7 @@ import { openXdpIfChosen, requireIpv4, requireOnLink } from './datapath-choice.j
 import { Guard } from './guard.js';
 import { InterfaceWatch, lockInterfaces, type MachineInterfaces } from './interfaces.js';
 import { requireNoListener } from './listeners.js';
+import { hasLocalNode, LocalNode } from './local-node.js';
 import type { MachineOptions } from './options.js';
 import { requireMachine } from './preflight.js';
 import { sequenceSecret } from './secret.js';
@@ -62,6 +63,8 @@ export class Machine {
   private readonly journal: Journal;
   private readonly announcer: Announcer;
   private guard: Guard | undefined;
+  /** Undefined: the balancer is no node. */
+  private local: LocalNode | undefined;
   private xdp: XdpProgram | undefined;
   private timer: NodeJS.Timeout | undefined;
   private transmitPathTimer: NodeJS.Timeout | undefined;
@@ -174,6 +177,11 @@ export class Machine {
     this.xdp?.withhold(options);
   }
 
+  /** What this machine can do as a node: IxcpFlag bits, as in a report. Undefined: it is none. */
+  localFlags(): number | undefined {
+    return this.local?.flags();
+  }
+
   /** See XdpProgram.voidHeads. */
   voidHeads(): void {
     this.xdp?.voidHeads();
@@ -220,6 +228,8 @@ export class Machine {
       if (this.xdp?.servesIpv6 === false) requireIpv4(next.servers);
       if (this.xdp !== undefined) requireOnLink(next.nodes);
       await requireChange(this.farm, next, this.interfaces.clients, this.address);
+      // Before the engine threads know the node.
+      await this.openLocal(next);
     } catch (error) {
       end();
       throw error;
@@ -296,10 +306,16 @@ export class Machine {
   }
 
   private async closeAll(): Promise<void> {
-    const { guard, xdp } = this;
+    const { guard, xdp, local } = this;
     this.guard = undefined;
     this.xdp = undefined;
-    await this.takeSteps([() => guard?.close(), () => xdp?.close(), () => this.lock.release()]);
+    this.local = undefined;
+    await this.takeSteps([
+      () => local?.close(),
+      () => guard?.close(),
+      () => xdp?.close(),
+      () => this.lock.release(),
+    ]);
   }
 
   /** Takes every step of a shutdown. Logs a warning about those that fail. */
@@ -312,7 +328,7 @@ export class Machine {
   private async setUp(): Promise<void> {
     const { options, info, address } = this;
     this.foundEarlier = hasXdp(info.index);
-    await requireNoListener(options.farm.servers);
+    await requireNoListener(options.farm.servers, options.farm.nodes);
     this.guard = new Guard(address, options.farm.servers, options.workers, options.key);
     // Addresses that an earlier run left here are ours: its sessions need not wait for a probe.
     const ours = info.addresses.map((entry) => entry.address);
@@ -324,6 +340,7 @@ export class Machine {
       const at = { interface: nodes.name, index: nodes.info.index };
       await this.guard.attach(this.journal, at.index, at);
     }
+    await this.openLocal(this.farm);
     removeStalePins();
     this.xdp = await openXdpIfChosen(options, {
       interfaces: this.interfaces,
@@ -334,6 +351,16 @@ export class Machine {
     const all = [...options.farm.nodes, ...(this.xdp?.departed ?? [])];
     all.sort((one, other) => one.slot - other.slot);
     this.farm = { servers: options.farm.servers, nodes: all };
+  }
+
+  /** Makes this machine a node if it is one in the farm. It stays one, as no session may end. */
+  private async openLocal(farm: FarmSlots): Promise<void> {
+    if (this.local !== undefined || !hasLocalNode(farm)) return;
+    const { clients } = this.interfaces;
+    const { key, log, patience } = this.options;
+    const guard = this.loaded(this.guard);
+    const { address: own, journal } = this;
+    this.local = await LocalNode.open({ clients, own, key, guard, journal, log, patience });
   }
 
   private async change(next: FarmSlots): Promise<void> {

@@ -14,7 +14,7 @@ import {
   type NeighbourEvents,
   native,
 } from '../../host/native.js';
-import { type Address, formatAddress, sameNetwork } from '../../wire/address.js';
+import { type Address, formatAddress, LOCAL_NODE, sameNetwork } from '../../wire/address.js';
 import { formatMac } from '../../wire/ethernet.js';
 import type { NodeSlot } from '../objects/farm.js';
 
@@ -94,6 +94,8 @@ interface Entry extends Place {
 
 export interface NeighbourOptions {
   interface: string;
+  /** The MAC address of the balancer itself as a node, six bytes. */
+  localMac: Uint8Array;
   nodes: readonly Place[];
   onChange: (change: NeighbourChange) => void;
   /** For tests. */
@@ -243,6 +245,9 @@ export class NeighbourWatch {
   }
 
   private lookAtAll(): void {
+    for (const node of this.entries.values())
+      if (node.address === LOCAL_NODE) this.report(node, this.options.localMac, '');
+    const others = [...this.entries.values()].filter(({ address }) => address !== LOCAL_NODE);
     let info: InterfaceInfo | undefined;
     try {
       info = this.native.interfaceInfo(this.options.interface);
@@ -252,17 +257,17 @@ export class NeighbourWatch {
     }
     if (info === undefined || !info.up) {
       const why = `interface ${this.options.interface} is ${info === undefined ? 'gone' : 'down'}`;
-      for (const node of this.entries.values()) this.report(node, undefined, why);
+      for (const node of others) this.report(node, undefined, why);
       return;
     }
     let table: Map<Address, Neighbour>;
     try {
       table = new Map(this.native.neighbours(info.index).map((entry) => [entry.address, entry]));
     } catch (error) {
-      for (const node of this.entries.values()) this.report(node, undefined, reasonOf(error));
+      for (const node of others) this.report(node, undefined, reasonOf(error));
       return;
     }
-    for (const node of this.entries.values()) {
+    for (const node of others) {
       const { address } = node;
       if (node.routed !== true && !isOnLink(info, address)) {
         if (node.routed === undefined) continue;

@@ -22,7 +22,7 @@ const MOST_MTU = 65_535;
  */
 export async function preflight(options: MachineOptions): Promise<void> {
   const interfaces = requireMachine(options);
-  await requireNoListener(options.farm.servers);
+  await requireNoListener(options.farm.servers, options.farm.nodes);
   requirePrograms(options, interfaces);
   requireForwarded(options, interfaces.clients.info.index);
 }

@@ -2,8 +2,8 @@
  * The nodes as the XDP program knows them: its map `nodes`, mapped into our memory. The program
  * reads while we write.
  */
-import { NODE, NODE_BYTES } from '../../datapath/xdp-layout.js';
-import { type Address, addressBytes, UNSPECIFIED } from '../../wire/address.js';
+import { NODE, NODE_BYTES, OWN_STACK } from '../../datapath/xdp-layout.js';
+import { type Address, addressBytes, LOCAL_NODE, UNSPECIFIED } from '../../wire/address.js';
 
 const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
 const MAC_BYTES = 6;
@@ -16,14 +16,22 @@ export class XdpNodes {
   private readonly by: { index: number; mac: Uint8Array };
   private redirects = false;
 
+  private readonly clients: { mac: Uint8Array };
+
   /**
    * @param memory of the map
    * @param by the interface by which nodes are reached
+   * @param clients that of the clients
    */
-  constructor(memory: ArrayBuffer, by: { index: number; mac: Uint8Array }) {
+  constructor(
+    memory: ArrayBuffer,
+    by: { index: number; mac: Uint8Array },
+    clients: { mac: Uint8Array },
+  ) {
     this.bytes = new Uint8Array(memory);
     this.words = new Uint32Array(memory);
     this.by = by;
+    this.clients = clients;
   }
 
   /**
@@ -48,7 +56,9 @@ export class XdpNodes {
    * Sets the MAC address (six bytes) of the node in a slot; undefined: it is not known any more.
    */
   setMac(slot: number, mac: Uint8Array | undefined): void {
-    const { words, by } = this;
+    const { words, clients } = this;
+    const own = this.addresses.get(slot) === LOCAL_NODE;
+    const by = own ? { index: OWN_STACK, mac: clients.mac } : this.by;
     const at = slot * NODE_BYTES;
     // While this word is 0, the program does not use the other fields.
     Atomics.store(words, (at + NODE.interface) / WORD_BYTES, 0);

@@ -154,6 +154,7 @@ export class XdpProgram implements KernelForwarding {
       this.nodeMap = new XdpNodes(
         this.object.mapMemory('nodes'),
         options.nodeInterface?.info ?? options.info,
+        options.info,
       );
       this.servers = new XdpServers(this.object, this.control, new Aliases(options.key));
       this.memory = {

@@ -1,7 +1,7 @@
 /** Gathers the values of one scrape from engine threads, machine and farm. */
 import type { StatsDocument } from '../../api/documents.js';
 import { ObjectCounters } from '../../base/object-counters.js';
-import { formatAddress } from '../../wire/address.js';
+import { formatAddress, formatNodeAddress } from '../../wire/address.js';
 import type { FarmSlots } from '../objects/farm.js';
 import type { EnginePool } from '../threads/engine-pool.js';
 import type { MetricsInput } from './family.js';
@@ -29,7 +29,7 @@ export async function metricsInput(parts: MetricsParts): Promise<MetricsInput> {
     stats,
     engine: parts.engine.counters(),
     nodes: nodes.flatMap(({ slot, address, retired }) => {
-      const row = nodeRows.get(formatAddress(address));
+      const row = nodeRows.get(formatNodeAddress(address));
       if (retired || row === undefined) return [];
       return [{ ...row, counts: ObjectCounters.ofNode(objects, slot) }];
     }),

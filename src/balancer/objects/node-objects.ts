@@ -22,7 +22,7 @@ import { printable, quoted } from '../../base/text.js';
 import { TokenBucket } from '../../base/token-bucket.js';
 import { Admin } from '../../directory/node-memory.js';
 import type { NodeStates } from '../../directory/node-states.js';
-import { type Address, formatAddress } from '../../wire/address.js';
+import { type Address, formatNodeAddress } from '../../wire/address.js';
 import type { NodeStatus } from '../node-state.js';
 import type { NodeSlot } from './farm.js';
 import { finderOf, type Shown, shown, stateOf } from './node-shown.js';
@@ -204,7 +204,7 @@ export class NodeObjects {
     this.look(slot);
     return {
       name: node.name,
-      address: formatAddress(node.address),
+      address: formatNodeAddress(node.address),
       mac: finder.mac(slot),
       weight: states.weight[slot] ?? 0,
       ...node.shown,

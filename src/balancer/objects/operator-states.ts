@@ -14,7 +14,7 @@ import type { Log } from '../../base/log.js';
 import { printable } from '../../base/text.js';
 import { isMap } from '../../host/command.js';
 import { KeptFile } from '../../host/kept-file.js';
-import { type Address, formatAddress } from '../../wire/address.js';
+import { type Address, formatNodeAddress } from '../../wire/address.js';
 import { formatMac } from '../../wire/ethernet.js';
 
 const VERSION = 1;
@@ -75,7 +75,7 @@ export class OperatorFile implements OperatorStates {
   }
 
   of(address: Address): OperatorState | undefined {
-    return this.known.get(formatAddress(address));
+    return this.known.get(formatNodeAddress(address));
   }
 
   save(nodes: readonly { address: Address; operator: OperatorState | undefined }[]): void {
@@ -83,7 +83,7 @@ export class OperatorFile implements OperatorStates {
     for (const { address, operator } of nodes) {
       // Up is what a node is without an operator.
       if (operator !== undefined && operator.state !== 'up')
-        this.known.set(formatAddress(address), operator);
+        this.known.set(formatNodeAddress(address), operator);
     }
     if (this.known.size === 0) {
       this.file.remove();

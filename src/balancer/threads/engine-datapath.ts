@@ -54,7 +54,11 @@ export function openDatapath(given: EngineStart, stages: StageClock): EngineData
 /** Opens the sources of frames besides the datapath's own ring, in the order of their polling. */
 function openInlets(given: EngineStart, datapath: OpenDatapath): Inlet[] {
   const inlets: Inlet[] = [];
-  if (given.datapath.kind === 'xdp') inlets.push(openStackInlet(given, given.datapath, datapath));
+  if (given.datapath.kind === 'xdp') {
+    const stack = openStackInlet(given, given.datapath, datapath);
+    datapath.local = stack;
+    inlets.push(stack);
+  }
   if (given.nodeInterface !== undefined) {
     const port = openNodePort(given.nodeInterface, datapath);
     datapath.nodes = port;

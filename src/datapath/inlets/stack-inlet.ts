@@ -1,9 +1,13 @@
 /**
  * Segments larger than a frame of the wire, for which AF_XDP has no room: the XDP program on the
- * clients' interface passes them to the network stack, and they reach the engine here.
+ * clients' interface passes them to the network stack, and they reach the engine here. Frames for
+ * this machine itself, where it is a node, leave here, because AF_XDP passes no program at tc
+ * egress.
  */
 import type { Native } from '../../host/native.js';
 import { Protocol } from '../../wire/ipv4.js';
+import { TapKind } from '../../wire/tap-record.js';
+import { FrameFlags, type FrameMemory } from '../datapath.js';
 import type { Admitter } from './inlet.js';
 import { type InletOptions, type InletSizes, PacketInlet } from './packet-inlet.js';
 
@@ -31,6 +35,10 @@ const FOR_UNCUT: InletSizes = {
 };
 
 export class StackInlet extends PacketInlet {
+  private readonly memory: ArrayBuffer;
+  /** The same memory. */
+  private readonly bytesOut: Uint8Array;
+
   /**
    * Throws what the kernel refuses, with `code` and `syscall`.
    * @param uncut segments may be as large as IPv4 allows, not only as large as the datapath's
@@ -39,10 +47,18 @@ export class StackInlet extends PacketInlet {
   constructor(
     native: Pick<Native, 'openPacketRing'>,
     on: InletOptions,
-    admitter: Admitter,
+    datapath: Admitter & { readonly memory: FrameMemory },
     { uncut }: { uncut: boolean },
   ) {
-    super(native, on, admitter, uncut ? FOR_UNCUT : SMALL);
+    super(native, on, datapath, uncut ? FOR_UNCUT : SMALL);
+    this.bytesOut = datapath.memory.bytes;
+    this.memory = this.bytesOut.buffer as ArrayBuffer;
+  }
+
+  /** Sends a frame of the datapath's memory to this machine itself, which is a node: Port.local. */
+  send(offset: number, length: number, flags: number, headed: boolean): void {
+    if (this.tap !== undefined) this.tap.frame(TapKind.nodes, this.bytesOut, offset, length);
+    this.ring.sendFrom(this.memory, offset, length, flags | FrameFlags.queued, headed);
   }
 
   protected override wants(protocol: number): boolean {

@@ -251,7 +251,7 @@ export class Forwarding {
       return;
     }
     core.addressTo(offset, node);
-    core.transmit.forward(offset, length, frameFlags, core.nodePort);
+    core.transmit.forward(offset, length, frameFlags, core.portTo(node));
     this.counts.packet(server, node, length);
   }
 }

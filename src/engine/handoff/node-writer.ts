@@ -423,7 +423,7 @@ export class NodeWriter {
       this.carrier.commit(frame, length, node, sessions.nonce(slot));
     } else {
       core.addressTo(frame, node);
-      transmit.commit(frame, length, core.nodePort);
+      transmit.commit(frame, length, core.portTo(node));
     }
     counters.count(Counter.sent);
     return true;

@@ -17,6 +17,7 @@ function setUp(count: number) {
   const changes: NeighbourChange[] = [];
   const address = (slot: number): Address => toAddress(0x0a63_0100 + slot);
   const watch = new NeighbourWatch({
+    localMac: new Uint8Array(6),
     interface: 'eth0',
     nodes: Array.from({ length: count }, (_, slot) => ({ slot, address: address(slot) })),
     onChange: (change) => changes.push(change),

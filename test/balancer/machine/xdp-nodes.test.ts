@@ -9,7 +9,7 @@ const BY = { index: 7, mac: Uint8Array.of(2, 0, 0, 0, 0, 9) };
 
 function made(): { nodes: XdpNodes; element: (node: number) => unknown } {
   const memory = new ArrayBuffer(3 * NODE_BYTES);
-  const nodes = new XdpNodes(memory, BY);
+  const nodes = new XdpNodes(memory, BY, BY);
   nodes.set(
     ['10.0.0.1', '10.0.0.2'].map((address, slot) => ({ slot, address: addressNumber(address) })),
   );

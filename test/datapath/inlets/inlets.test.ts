@@ -110,6 +110,7 @@ function admitted(protocol: number, count: number) {
   const lengths: number[] = [];
   const admitter = {
     admit: (_from: Uint8Array, _offset: number, length: number) => lengths.push(length) > 0,
+    memory: { bytes: new Uint8Array(0), view: new DataView(new ArrayBuffer(0)) },
   };
   const on = { interfaceIndex: 1, filterProgramFd: 2 };
   const inlet = new StackInlet({ openPacketRing: () => ring }, on, admitter, { uncut: false });
