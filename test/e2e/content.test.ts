@@ -296,7 +296,7 @@ t.test(
           [0, 0, 0],
         );
         t.equal(counters.drop_transmit_full, 0);
-        t.equal(counters.answer_503, 0);
+        t.equal(counters.answer_503, 0, 'every request had a node', counters);
       });
     });
   },
