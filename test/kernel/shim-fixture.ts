@@ -128,6 +128,7 @@ const SESSION_MIDDLE_BYTES = 56;
 const SESSION_TAIL_BYTES = 44;
 /** Offset of `translation` in struct session. */
 const TRANSLATION_AT = 88;
+const TRANSLATION_BYTES = 28;
 
 function translationValue(translation: Translation | undefined): Uint8Array {
   const { sent, received, clock, floor, windowOut, windowIn } = translation ?? {};
@@ -159,6 +160,11 @@ export function sessionValue(spec: SessionSpec = {}): Uint8Array {
   );
 }
 
+/** struct translation of an entry of `sessions`. */
+export function sessionTranslation(value: Uint8Array | undefined): Uint8Array {
+  return (value ?? new Uint8Array(0)).slice(TRANSLATION_AT, TRANSLATION_AT + TRANSLATION_BYTES);
+}
+
 /** By how much TSval is translated now. */
 export function sessionClock(value: Uint8Array | undefined): number {
   const { buffer, byteOffset } = value ?? new Uint8Array(0);
@@ -176,11 +182,15 @@ export function sessionProgress(value: Uint8Array | undefined): {
   return { asked: words[0]!, answered: words[1]!, sent: value[26] === 1 };
 }
 
+/** The builds of the shim, for kernels of different age (bpf/Makefile). */
+export const SHIM_BUILDS = ['shim', 'shim-replay', 'shim-old'] as const;
+export type ShimBuild = (typeof SHIM_BUILDS)[number];
+
 export class Shim {
   readonly object: BpfObject;
 
-  constructor() {
-    this.object = native().loadBpf(join(project, 'build', 'bpf', 'shim.bpf.o'), {
+  constructor(build: ShimBuild = 'shim') {
+    this.object = native().loadBpf(join(project, 'build', 'bpf', `${build}.bpf.o`), {
       maxEntries: { sessions: 1024 },
     });
     this.object.mapUpdate(

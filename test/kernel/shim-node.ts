@@ -22,11 +22,12 @@ import {
   SEQ,
   SESSION,
   Shim,
+  type ShimBuild,
   VIRTUAL,
 } from './shim-fixture.js';
 import { Wire } from './shim-wire.js';
 
-export const Ixcp = { adopted: 1, refused: 2, fin: 3, rst: 4, released: 8 } as const;
+export const Ixcp = { adopted: 1, refused: 2, fin: 3, rst: 4, released: 8, synAck: 12 } as const;
 export const REQUEST_END = (SEQ + REQUEST.length) >>> 0;
 
 /** A session: the segments of client and node, the notices, and its socket. */
@@ -42,8 +43,15 @@ export interface Session {
   socket(): Promise<{ socket: Socket; request: string }>;
 }
 
+function attached(build: ShimBuild, interfaceIndex: number): Shim {
+  const shim = new Shim(build);
+  shim.object.attachTc('shim_egress', interfaceIndex, 'egress', 2, 1);
+  shim.object.attachTc('shim_ingress', interfaceIndex, 'ingress', 2, 1);
+  return shim;
+}
+
 export class ShimNode {
-  readonly shim: Shim;
+  shim: Shim;
   readonly wire: Wire;
   readonly server: Server;
   /** Index of the interface. */
@@ -68,23 +76,29 @@ export class ShimNode {
     // Large segments from the start, whatever pace the kernel assumes for an unknown path.
     run('sysctl', '-qw', 'net.ipv4.tcp_syncookies=1', 'net.ipv4.tcp_min_tso_segs=32');
 
-    const shim = new Shim();
     const e0 = native().interfaceInfo('e0')?.index ?? 0;
-    shim.object.attachTc('shim_egress', e0, 'egress', 2, 1);
-    shim.object.attachTc('shim_ingress', e0, 'ingress', 2, 1);
+    const shim = attached('shim', e0);
     const wire = new Wire('w0');
 
     const sockets: Socket[] = [];
     const server: Server = createServer({ allowHalfOpen: true }, (socket) => sockets.push(socket));
     server.listen(80, VIRTUAL);
     await once(server, 'listening');
+    const node = new ShimNode(shim, wire, server, e0);
     t.teardown(() => {
       for (const socket of sockets) socket.destroy();
       server.close();
       wire.close();
-      shim.object.close();
+      node.shim.object.close();
     });
-    return new ShimNode(shim, wire, server, e0);
+    return node;
+  }
+
+  /** Puts a build of the shim in the place of the one that is attached. It knows no session. */
+  load(build: ShimBuild): void {
+    const earlier = this.shim;
+    this.shim = attached(build, this.e0);
+    earlier.object.close();
   }
 
   newSession(nonce = SESSION, port = this.nextPort++): Session {
