@@ -113,7 +113,9 @@
 	X(FORWARD_ICMP, "ICMP errors of mode forward sent to the node")                            \
 	X(FORWARD_ICMP_LOST, "ICMP errors of mode forward about an unknown flow")                  \
 	X(HEAD_FORWARDED, "requests that the engine had judged before, forwarded without it")      \
-	X(FIN_ANSWERED, "FINs of clients that have an answer, acknowledged and reported")
+	X(FIN_ANSWERED, "FINs of clients that have an answer, acknowledged and reported")          \
+	X(HEAD_MOVED, "such requests with which the session came back to a parked socket")         \
+	X(ENDED_NOTED, "IXCP_ENDED notices checked and noted for the next request")
 
 #define SHIM_INDEX(name, text) SHIM_##name,
 #define GUARD_INDEX(name, text) GUARD_##name,

@@ -1,21 +1,26 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * Notices of nodes. The engine need not act at once on ADOPTED and FIN: the program checks them and
- * reports them to the engine without waking it. All other notices go to the engine, and so do
+ * reports them to the engine without waking it. It notes an ENDED of a session that it may move by
+ * itself (xdp-resume.h). All other notices go to the engine, and so do
  * notices with an error.
  */
 #ifndef BATON_XDP_NOTICE_H
 #define BATON_XDP_NOTICE_H
 
 #include "siphash.h"
+#include "xdp-resume.h"
 #include "xdp-session.h"
 #include "xdp-syn.h"
 
-/* True for an ADOPTED or FIN that Notices.receive of src/engine/handoff/notices.ts would accept. */
+/*
+ * True for an ADOPTED, FIN or ENDED that Notices.receive of src/engine/handoff/notices.ts would
+ * accept.
+ */
 static __always_inline int can_report(const struct xdp_control *us, const struct iphdr *ip,
                                       const struct ixcp_hdr *ixcp)
 {
-	return (ixcp->type == IXCP_ADOPTED || ixcp->type == IXCP_FIN) &&
+	return (ixcp->type == IXCP_ADOPTED || ixcp->type == IXCP_FIN || ixcp->type == IXCP_ENDED) &&
 	       ixcp->reason != IXCP_REASON_PARKED &&
 	       ixcp->version == BATON_VERSION && ixcp->length == IXCP_LENGTH &&
 	       !(ip->frag_off & BE16(IPV4_FRAGMENT_MASK)) &&
@@ -50,6 +55,12 @@ static __noinline int receive_notice(struct xdp_md *ctx, const struct xdp_contro
 		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_IXCP);
 
 	__be32 node = ip->saddr;
+
+	if (ixcp->type == IXCP_ENDED)
+		return note_ended(us, place, node, ixcp)
+		               ? XDP_DROP
+		               : to_engine(ctx, us, place->worker, XDP_TO_ENGINE_IXCP);
+
 	int fin = ixcp->type == IXCP_FIN;
 	struct kernel_event event = {
 		.client = place->client,

@@ -4,6 +4,7 @@
 #define BATON_XDP_SEGMENT_H
 
 #include "xdp-heads.h"
+#include "xdp-resume.h"
 #include "xdp-session.h"
 #include "xdp-syn.h"
 #include "xdp-wrap.h"
@@ -23,8 +24,9 @@ static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_contro
 	int engine_absent = 0;
 
 	int answered = action & ACTION_ANSWERED && acknowledges_answer(record, segment);
+	int unproven = !ipv6 && action & ACTION_HEADS && is_unproven(segment, place);
 
-	if (!ipv6 && control_flags == TCP_FIN && (action & ACTION_FORWARD || answered) &&
+	if (!ipv6 && !unproven && control_flags == TCP_FIN && (action & ACTION_FORWARD || answered) &&
 	    report_fin(ctx, record, worker)) {
 		record->last_seen = tick_ms();
 		record->packets++;
@@ -42,7 +44,7 @@ static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_contro
 		                                      : XDP_TO_ENGINE_RST;
 		int verdict = to_engine(ctx, us, worker, why);
 
-		if (verdict != XDP_DROP || !(action & ACTION_FORWARD) ||
+		if (verdict != XDP_DROP || unproven || !(action & ACTION_FORWARD) ||
 		    (control_flags != TCP_FIN && control_flags != TCP_RST))
 			return verdict;
 		engine_absent = 1;
@@ -56,14 +58,24 @@ static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_contro
 	} else if (!(action & ACTION_FORWARD)) {
 		return to_engine(ctx, us, worker, XDP_TO_ENGINE_STATE);
 	}
+	if (unproven)
+		return to_engine(ctx, us, worker,
+		                 segment->payload > 0 ? XDP_PAYLOAD_UP : XDP_TO_ENGINE_STATE);
 	if (!engine_absent && action & ACTION_PAYLOAD_UP && segment->payload > 0 &&
-	    seq_diff(segment->seq + segment->payload, record->handed_to) > 0 &&
-	    (ipv6 || !(action & ACTION_HEADS && take_head(ctx, record, segment, place)))) {
-		int verdict = to_engine(ctx, us, worker, XDP_PAYLOAD_UP);
+	    seq_diff(segment->seq + segment->payload, record->handed_to) > 0) {
+		int verdict = XDP_PASS;
+		int taken = !ipv6 && action & ACTION_HEADS
+		                    ? take_or_move(ctx, us, record, segment, place, &verdict)
+		                    : HEAD_UNKNOWN;
 
-		if (verdict != XDP_DROP)
+		if (taken == HEAD_MOVED)
 			return verdict;
-		engine_absent = 1;
+		if (taken != HEAD_TAKEN) {
+			verdict = to_engine(ctx, us, worker, XDP_PAYLOAD_UP);
+			if (verdict != XDP_DROP)
+				return verdict;
+			engine_absent = 1;
+		}
 	}
 
 	/* An RST must not keep the session alive that it ends. */

@@ -223,6 +223,14 @@ export const XDP_COUNTERS = {
     'segments',
     'FINs of clients that have all of an answer of the balancer itself. The XDP program acknowledged them and reported them to the engine without waking it.',
   ),
+  head_moved: counter(
+    'requests',
+    'Later requests with which the kernel brought a session back to a node where it was parked, without the engine. They are part of requests, a moment later.',
+  ),
+  ended_noted: counter(
+    'notices',
+    'Notices that all answers of a node have ended, which the kernel checked and noted for the next request of the session.',
+  ),
 } as const satisfies Infos;
 
 export type GuardCounter = keyof typeof GUARD_COUNTERS;

@@ -124,4 +124,7 @@ export interface Dispatcher {
 
   /** The bit in `tried` of this node among the holders of `resource`; 0 if it is none of them. */
   holderBit(resource: number, node: number): number;
+
+  /** The only holder of `resource` in the current directory, or -1 if it has none or several. */
+  soleHolder(resource: number): number;
 }

@@ -268,6 +268,14 @@ export class RequestDispatcher implements Dispatcher {
     return position < 0 ? 0 : holderBit(position);
   }
 
+  /** See Dispatcher. */
+  soleHolder(resource: number): number {
+    const { start, node: nodes } = this.holdersFor(resource);
+    const set = this.setOf(resource);
+    const first = start[set]!;
+    return start[set + 1] === first + 1 ? nodes[first]! : -1;
+  }
+
   private makePredictor(virtualServer: number): Predictor {
     const name = this.names[virtualServer] ?? PREDICTOR_NAMES[0];
     const isPool = this.protocols[virtualServer] === Protocol.tcp;

@@ -230,6 +230,7 @@ export class Engine implements FrameSink, TimerHandler {
   /** Counts and shows what the kernel has done by itself, as far as that was not done yet. */
   settle(): void {
     this.core.judged?.settleAll(this.core.clock);
+    this.core.parking.takeNodes();
   }
 
   /** Shows the session's last request to people, also if the kernel forwarded it. */
@@ -336,6 +337,7 @@ export class Engine implements FrameSink, TimerHandler {
     this.core.batchHandoffs.clear();
     this.core.timers.advance(now, this);
     this.core.judged?.tick(this.core.clock);
+    this.core.parking.tick();
     this.sweep.tick();
   }
 
@@ -359,7 +361,8 @@ export class Engine implements FrameSink, TimerHandler {
           this.recall.answerOverdue(slot);
           return;
         }
-        this.passThrough.expired(slot);
+        if (this.core.parking.isForsaken(slot)) this.handoff.resetIdle(slot);
+        else this.passThrough.expired(slot);
         return;
       case SessionState.answering:
         this.answers.expired(slot);

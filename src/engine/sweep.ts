@@ -186,6 +186,7 @@ export class Sweep {
     const { core } = this;
     const { sessions } = core;
     // From here on the kernel forwards nothing, so the client's next number stays what it is.
+    core.parking.takeFromKernel(slot);
     sessions.takeFromKernel(slot);
     const node = sessions.node(slot);
     if (core.reachable(node)) {

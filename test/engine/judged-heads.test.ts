@@ -8,6 +8,8 @@ import {
   HEAD_WAYS,
   JUDGED_HEAD,
   JUDGED_HEAD_BYTES,
+  movesEntries,
+  movesParts,
   SESSION_MOVES,
   SESSION_MOVES_BYTES,
 } from '../../src/datapath/heads-layout.js';
@@ -45,8 +47,8 @@ class Client {
     heads: new ArrayBuffer(SETS * HEAD_WAYS * JUDGED_HEAD_BYTES),
     headsOffset: 0,
     sets: SETS,
-    moves: new ArrayBuffer(SESSIONS * SESSION_MOVES_BYTES),
-    movesOffset: 0,
+    moves: new ArrayBuffer(movesEntries(SESSIONS, 1) * SESSION_MOVES_BYTES),
+    ...movesParts(SESSIONS, 1, 0),
     generation: Uint32Array.of(1),
     key: new Uint8Array(16).fill(9),
   };

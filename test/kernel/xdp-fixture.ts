@@ -10,7 +10,8 @@ import { addressNumber, build, macBytes, type PacketSpec } from '../../lab/packe
 import {
   HEAD_WAYS,
   JUDGED_HEAD_BYTES,
-  SESSION_MOVES_BYTES,
+  movesEntries,
+  movesParts,
 } from '../../src/datapath/heads-layout.js';
 import {
   CONTROL,
@@ -135,7 +136,7 @@ export class Fast {
         forward_buckets: options.forward?.buckets ?? 1,
         forward_flows: options.forward?.sets ?? 1,
         heads: this.workers * (options.headSets ?? 1) * HEAD_WAYS,
-        moves: options.headSets === undefined ? 1 : this.workers * capacity,
+        moves: options.headSets === undefined ? 1 : movesEntries(capacity, this.workers),
       },
     });
     const { object } = this;
@@ -186,7 +187,7 @@ export class Fast {
       headsOffset: worker * sets * HEAD_WAYS * JUDGED_HEAD_BYTES,
       sets,
       moves: object.mapMemory('moves'),
-      movesOffset: worker * capacity * SESSION_MOVES_BYTES,
+      ...movesParts(capacity, this.workers, worker),
       generation: new Uint32Array(control.buffer, CONTROL.headGeneration, 1),
       key: HEAD_KEY,
     };

@@ -78,6 +78,10 @@ class OneNode implements Dispatcher {
 
   countRequest(): void {}
 
+  soleHolder(): number {
+    return -1;
+  }
+
   holderBit(): number {
     return 1;
   }

@@ -126,4 +126,9 @@ export class KnownPaths implements Dispatcher {
     const position = this.paths[resource]![1].indexOf(node);
     return position < 0 ? 0 : 1 << position;
   }
+
+  soleHolder(resource: number): number {
+    const [only, ...others] = this.paths[resource]![1];
+    return others.length === 0 ? (only ?? -1) : -1;
+  }
 }

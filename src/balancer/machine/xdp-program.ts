@@ -10,7 +10,7 @@
 import { randomBytes } from 'node:crypto';
 import { BatonError, reasonOf } from '../../base/errors.js';
 import { XDP_NAMES, type XdpCounter } from '../../base/kernel-counters.js';
-import { HEAD_SETS, HEAD_WAYS } from '../../datapath/heads-layout.js';
+import { HEAD_SETS, HEAD_WAYS, movesEntries } from '../../datapath/heads-layout.js';
 import { xdpPoolOptions } from '../../datapath/xdp.js';
 import {
   CONTROL,
@@ -145,7 +145,7 @@ export class XdpProgram implements KernelForwarding {
       forward_buckets: options.forward.buckets,
       forward_flows: options.forward.sets,
       heads: Math.max(1, this.headSets * HEAD_WAYS * options.workers),
-      moves: this.headSets === 0 ? 1 : this.capacity * options.workers,
+      moves: this.headSets === 0 ? 1 : movesEntries(this.capacity, options.workers),
     });
     const attached = { ...options, driver: this.driver, earlierMode: earlier?.mode };
     this.attachment = new XdpAttachment(attached, this.object, journal);

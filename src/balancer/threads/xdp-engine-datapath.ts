@@ -4,7 +4,7 @@
  */
 import { monotonicClock } from '../../base/clock.js';
 import type { StageClock } from '../../base/stages.js';
-import { HEAD_WAYS, JUDGED_HEAD_BYTES, SESSION_MOVES_BYTES } from '../../datapath/heads-layout.js';
+import { HEAD_WAYS, JUDGED_HEAD_BYTES, movesParts } from '../../datapath/heads-layout.js';
 import { openXdpDatapath, type XdpDatapath } from '../../datapath/xdp.js';
 import { CONTROL } from '../../datapath/xdp-layout.js';
 import type { Engine } from '../../engine/engine.js';
@@ -40,7 +40,7 @@ export class XdpEngineDatapath implements EngineDatapath {
   private engine: Engine | undefined;
 
   /** Throws what the kernel refuses, with `code` and `syscall`. */
-  constructor({ worker, limits }: EngineStart, start: XdpStart, stages: StageClock) {
+  constructor({ worker, workers, limits }: EngineStart, start: XdpStart, stages: StageClock) {
     const { pool, capacity, indexWords, fds, earlier } = start;
     const control = native().openMap({ fd: fds.control }).memory();
     this.worker = worker;
@@ -73,7 +73,7 @@ export class XdpEngineDatapath implements EngineDatapath {
         indexWords,
         indexState: new Uint32Array(control, CONTROL.indexState + worker * WORD_BYTES, 1),
       },
-      heads: headMemory(worker, start, control),
+      heads: headMemory(worker, workers, start, control),
     };
   }
 
@@ -121,6 +121,7 @@ function largestFrame(control: ArrayBuffer): number {
 /** The worker's part of the maps with heads; undefined: the program forwards none by itself. */
 function headMemory(
   worker: number,
+  workers: number,
   { capacity, headSets, fds }: XdpStart,
   control: ArrayBuffer,
 ): HeadMemory | undefined {
@@ -130,7 +131,7 @@ function headMemory(
     headsOffset: worker * headSets * HEAD_WAYS * JUDGED_HEAD_BYTES,
     sets: headSets,
     moves: native().openMap({ fd: fds.moves }).memory(),
-    movesOffset: worker * capacity * SESSION_MOVES_BYTES,
+    ...movesParts(capacity, workers, worker),
     generation: new Uint32Array(control, CONTROL.headGeneration, 1),
     key: new Uint8Array(control, CONTROL.headKey, HEAD_KEY_BYTES),
   };

@@ -80,6 +80,7 @@ export class Confirmation {
       // From here on `tries` counts questions that the node has not answered.
       sessions.setTries(slot, 0);
       sessions.setState(slot, SessionState.passing);
+      if (core.streams !== undefined) core.parking.settle(slot);
       if (!keeps) core.waitForEnd(slot);
     } else if (seqAfter(acknowledgement, sessions.nodeAck[slot]!)) {
       sessions.nodeAck[slot] = acknowledgement;

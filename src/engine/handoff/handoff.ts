@@ -366,6 +366,27 @@ export class Handoff {
     }
   }
 
+  /**
+   * The XDP program has brought the session to a socket that waits at its node, and nothing shows
+   * that the node has the head, which is in the session's room. The node gets it again: by RESUME,
+   * or by ADOPT if that socket was closed.
+   */
+  resumeAgain(slot: number): void {
+    const { core } = this;
+    const { sessions, states, counters } = core;
+    const streams = core.streams!;
+    core.batchHandoffs.add(slot);
+    sessions.nodeAck[slot] = sessions.clientFirst(slot);
+    streams.requests[slot] = 1;
+    streams.unproven[slot] = 0;
+    streams.isEnded[slot] = 0;
+    streams.kernel?.prove(slot);
+    sessions.setTries(slot, 0);
+    states.handoffStarted(sessions.node(slot), core.serverOf(slot), core.now);
+    counters.count(Counter.handoff_retransmitted);
+    this.sender.send(slot);
+  }
+
   /** The session's node, which has the session, gets a later head from the session's room. */
   sendOn(slot: number): void {
     this.core.batchHandoffs.add(slot);

@@ -54,7 +54,7 @@ export class Inheritance {
     if (core.isOtherWorkers(client, key)) return true;
     const known = sessions.find(client, key);
     if (known >= 0) {
-      if (sessions.nonce(known) === old.nonce(slot)) this.catchUp(old, slot, known);
+      if (sessions.nonce(known) === old.nonce(slot)) this.catchUp(old, slot, known, node);
       return true;
     }
     const taken = this.copy(old, slot, client, key);
@@ -188,11 +188,17 @@ export class Inheritance {
   }
 
   /** Applies what the earlier XDP program did meanwhile to a session that was taken over. */
-  private catchUp(old: RecordReader, from: number, slot: number): void {
+  private catchUp(old: RecordReader, from: number, slot: number, node: number): void {
     const { core } = this;
     const { sessions } = core;
     const state = sessions.state(slot);
     if (state !== SessionState.handing && state !== SessionState.passing) return;
+    // That program has brought the session to another node.
+    if (state === SessionState.passing && sessions.node(slot) !== node) {
+      core.detach(slot);
+      sessions.setNode(slot, node);
+      core.attach(slot);
+    }
     const ended = sessions.catchUp(old, from, slot, FINS);
     if (this.inDoubt(slot)) {
       if (this.isProven(slot)) this.pass(slot);

@@ -177,12 +177,40 @@ export class Notices {
 
   /** A verified notice of a node, which is in `said`. */
   private take(node: number, client: number, portServer: number, nonce: number): void {
-    const { sessions, counters } = this.core;
+    const { sessions, counters, parking } = this.core;
     const slot = sessions.find(client, portServer);
     const isKnown =
       slot >= 0 && sessions.nonce(slot) === nonce && sessions.state(slot) >= SessionState.handing;
-    if (isKnown && sessions.node(slot) === node) this.apply(slot);
-    else if (!isKnown || !this.isOfFormer(slot, node)) counters.count(Counter.drop_ixcp_stale);
+    if (!isKnown) {
+      counters.count(Counter.drop_ixcp_stale);
+      return;
+    }
+    const { type, reason } = this.said;
+    // What is said about parked sockets must not meet a move of the XDP program.
+    const isAboutParked =
+      type === IxcpType.ended ||
+      reason === IxcpReason.parked ||
+      this.core.streams?.isUnproven(slot) === true;
+    if (isAboutParked) parking.takeFromKernel(slot);
+    if (sessions.node(slot) === node) this.apply(slot);
+    else if (!this.isOfFormer(slot, node)) counters.count(Counter.drop_ixcp_stale);
+    if (isAboutParked) parking.settle(slot);
+  }
+
+  /**
+   * Whether this notice ends nothing, because the XDP program has moved the session, and its node
+   * may not have got the head: the node may have said it before. If the node has no socket any
+   * more, the client repeats the head, and the engine hands it over.
+   */
+  private endsNothing(slot: number): boolean {
+    const { type, reason } = this.said;
+    const { streams, parking } = this.core;
+    if (streams?.isUnproven(slot) !== true) return false;
+    if (type === IxcpType.rst && reason === IxcpReason.heldBack) {
+      parking.closedUnseen(slot);
+      return true;
+    }
+    return type === IxcpType.refused || reason === IxcpReason.parked;
   }
 
   /** A notice of a node that is not the session's. Returns whether it was to be expected. */
@@ -220,6 +248,8 @@ export class Notices {
     // Counts even if the client's acknowledgement was faster: that says nothing about a node.
     const has = type === IxcpType.adopted || type === IxcpType.fin || isEnded;
     if (has) core.states.handoffConfirmed(node, core.serverOf(slot));
+    if (passing && has && reason === IxcpReason.none) core.parking.prove(slot, acknowledgement);
+    if (this.endsNothing(slot)) return;
     if (isEnded || reason === IxcpReason.parked) {
       // Only a socket that has all of the request is idle.
       if (handing) confirmation.confirmed(slot, acknowledgement);

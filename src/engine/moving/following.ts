@@ -16,10 +16,10 @@ import { ServerCounter } from '../../base/object-counters.js';
 import { AT_HEAD, Follow, Pin, Verdict } from '../../directory/dispatcher.js';
 import { Admin } from '../../directory/node-memory.js';
 import { IxpFlag, IxpType } from '../../wire/ixp.js';
-import { seqAdd, seqDiff } from '../../wire/seq.js';
+import { seqAdd, seqAfter, seqDiff } from '../../wire/seq.js';
 import { acknowledges, isPlausibleAck } from '../acceptance.js';
 import type { Core } from '../core.js';
-import { KeepAlive } from '../farm.js';
+import { KeepAlive, Retry } from '../farm.js';
 import type { NodeWriter } from '../handoff/node-writer.js';
 import type { PassThrough } from '../pass-through.js';
 import { PARSED } from '../segment.js';
@@ -59,7 +59,9 @@ export class Following {
 
   /** Whether the engine must read the current segment of a session that passes. */
   concerns(slot: number): boolean {
-    const { sessions, segment } = this.core;
+    const { sessions, segment, streams } = this.core;
+    if (streams?.isUnproven(slot) === true && sessions.state(slot) === SessionState.passing)
+      return true;
     return (
       sessions.has(slot, SessionFlag.watched) &&
       segment.payloadLength > 0 &&
@@ -111,7 +113,12 @@ export class Following {
     }
     // The client sends on, so what was kept for another node is not all that it has sent.
     if (sessions.head[slot]! >= 0) core.waitForEnd(slot);
-    if (sessions.takeHeadsFromKernel(slot)) streams.takeOver(slot, sessions.handedTo(slot));
+    core.parking.takeFromKernel(slot);
+    if (streams.isUnproven(slot) && !this.isProven(slot, streams, gathering)) return;
+    if (segment.payloadLength === 0) {
+      this.pass(slot);
+      return;
+    }
     const { follower } = dispatcher;
     const { bytes } = core.transmit.memory;
     const gap = this.skipUnread(slot, streams, seqDiff(segment.sequence, streams.next[slot]!));
@@ -138,6 +145,34 @@ export class Following {
       this.note(slot, result, end, seqAdd(segment.sequence, segment.payloadLength));
     }
     this.pass(slot);
+  }
+
+  /**
+   * The XDP program has moved the session, and its node may not have got the head. Whether the
+   * current segment shows that the node has. Otherwise it is not for the node yet, which would
+   * misunderstand its numbers: either the client repeats the head, or the node is asked.
+   */
+  private isProven(slot: number, streams: Streams, gathering: Gathering): boolean {
+    const { core } = this;
+    const { sessions, segment } = core;
+    const first = sessions.clientFirst(slot);
+    if (seqAfter(segment.acknowledgement, sessions.serverFirst(slot))) {
+      streams.kernel!.prove(slot);
+      return true;
+    }
+    if (segment.payloadLength > 0 && segment.sequence === first) {
+      streams.next[slot] = first;
+      streams.requests[slot] = 0;
+      gathering.begin(slot);
+      if (sessions.state(slot) !== SessionState.passing || !streams.isUnproven(slot)) return false;
+      // There was no room for it. The client repeats it again.
+      streams.requests[slot] = 1;
+    }
+    sessions.setLastSeen(slot, core.clock);
+    // A socket that has the head answers.
+    this.toNode.ask(slot);
+    core.parking.settle(slot);
+    return false;
   }
 
   /**
@@ -214,25 +249,34 @@ export class Following {
     if (wraps && sessions.has(slot, SessionFlag.watched)) this.wrapHead(slot);
     else this.pass(slot);
     if (stays && !wraps && generation !== undefined && from === segment.payload)
-      this.offer(slot, generation, from, end);
+      this.offer(slot, generation, sessions.node(slot), bytes, from, end);
     return true;
   }
 
   /**
    * The kernel may forward this head next time: it is the whole segment, and what was found out
-   * about it holds for every session at this node.
+   * about it holds for every session at this node. With one holder, the kernel may also bring a
+   * session to it.
+   * @param node the session's, or the sole holder to which it moves
+   * @param generation JudgedHeads.generation before the head was inspected
    */
-  private offer(slot: number, generation: number, from: number, end: number): void {
+  offer(
+    slot: number,
+    generation: number,
+    node: number,
+    bytes: Uint8Array,
+    from: number,
+    end: number,
+  ): void {
     const { core } = this;
     const { sessions, dispatcher, nodes, judged } = core;
     const streams = core.streams!;
     if (judged === undefined || !sessions.has(slot, SessionFlag.watched)) return;
     if (streams.state[slot] !== AT_HEAD || dispatcher.headBytes !== end - from) return;
     const server = core.serverOf(slot);
-    const node = sessions.node(slot);
     if (!nodes.takesHandoffs(node, server, ANY_OPTIONS, core.now)) return;
-    const { bytes } = core.transmit.memory;
     const { resource, requestStart, requestEnd } = dispatcher;
+    const repeats = dispatcher.repeatable || core.servers.retry[server] === Retry.all;
     judged.offer(
       generation,
       server,
@@ -244,6 +288,7 @@ export class Following {
       requestStart,
       requestEnd,
       core.clock,
+      repeats && dispatcher.soleHolder(resource) === node,
     );
   }
 
@@ -326,8 +371,9 @@ export class Following {
     const streams = core.streams!;
     const unread = Math.min(MOST_UNREAD, dispatcher.follower.unread);
     // The kernel may have forwarded a copy of the segment that the engine has just counted.
-    streams.skipRequests(slot);
+    streams.kernel?.skipRequests(slot);
     sessions.setHandedTo(slot, seqAdd(streams.next[slot]!, unread));
-    if (sessions.state(slot) === SessionState.passing) sessions.renewAction(slot);
+    if (sessions.state(slot) !== SessionState.passing) return;
+    core.parking.settle(slot);
   }
 }

@@ -18,7 +18,8 @@
  * that answer says how far the socket has got. A head that is complete in one segment needs no ACK.
  */
 import { Counter } from '../../base/counters.js';
-import { Pin, Verdict } from '../../directory/dispatcher.js';
+import { AT_HEAD, Pin, Verdict } from '../../directory/dispatcher.js';
+import { Admin } from '../../directory/node-memory.js';
 import { IxcpFlag } from '../../wire/ixcp.js';
 import { IxpType } from '../../wire/ixp.js';
 import { seqAdd, seqAfter, seqDiff } from '../../wire/seq.js';
@@ -82,7 +83,8 @@ export class Gathering {
     // This segment was verified; the number in the record may be that of a damaged one.
     if (isPlausibleAck(segment.acknowledgement, sessions.clientAck(slot)))
       sessions.setClientAck(slot, segment.acknowledgement);
-    streams.unproven[slot] = 1;
+    // A node of which the session has left another one lacks nothing: that one has said so.
+    streams.unproven[slot] = streams.requests[slot] === 0 ? 0 : 1;
     streams.before[slot]! += seqDiff(first, sessions.clientFirst(slot));
     sessions.setClientIsn(slot, seqAdd(first, -1));
     sessions.setServerIsn(slot, seqAdd(sessions.clientAck(slot), -1));
@@ -127,6 +129,10 @@ export class Gathering {
       if (!isBefore) counters.count(Counter.drop_out_of_window);
       return;
     }
+    if (this.isResumed(slot)) {
+      this.resumed(slot);
+      return;
+    }
     sessions.setLastSeen(slot, core.clock);
     if (segment.sequence === sessions.receiveNext(slot)) sessions.setWindow(slot, segment.window);
     noteTimestamps(core, slot, begins);
@@ -148,6 +154,37 @@ export class Gathering {
       if (took || ends) this.leaving.extend(slot);
     } else if (took || ends) this.look(slot, ends);
     else this.acknowledge(slot);
+  }
+
+  /**
+   * Whether a head is collected only because the client repeats it after a move of the XDP program,
+   * and the current segment shows that the node has got it.
+   */
+  private isResumed(slot: number): boolean {
+    const { sessions, segment, streams } = this.core;
+    return (
+      streams!.requests[slot] === 0 && seqAfter(segment.acknowledgement, sessions.serverFirst(slot))
+    );
+  }
+
+  /** Its node answers that head. What was collected is given up. */
+  private resumed(slot: number): void {
+    const { core } = this;
+    const { sessions } = core;
+    const streams = core.streams!;
+    const end = streams.kernel!.resumedEnd(slot);
+    streams.kernel!.prove(slot);
+    streams.requests[slot] = 1;
+    streams.next[slot] = end;
+    streams.state[slot] = AT_HEAD;
+    streams.left[slot] = 0;
+    sessions.setHandedTo(slot, end);
+    sessions.setReceiveNext(slot, end);
+    sessions.setState(slot, SessionState.passing);
+    this.toNode.wrap(slot);
+    core.followClient(slot);
+    core.waitForEnd(slot);
+    core.parking.settle(slot);
   }
 
   /** The head was not complete in time: the node answers it. */
@@ -173,6 +210,7 @@ export class Gathering {
     const start = heads.start(room);
     const end = start + heads.filled[room]!;
     const server = core.serverOf(slot);
+    const generation = core.judged?.generation;
     const verdict = dispatcher.inspect(heads.bytes, start, end, sessions.resume[slot]!, server);
     if (verdict === Verdict.incomplete && !ends) {
       sessions.resume[slot] = dispatcher.resume;
@@ -184,7 +222,8 @@ export class Gathering {
       this.leaving.stay(slot);
       return;
     }
-    following.countRequest(slot, verdict, heads.bytes, start);
+    const isRepeated = core.streams!.requests[slot] === 0;
+    if (!isRepeated) following.countRequest(slot, verdict, heads.bytes, start);
     const { resource } = dispatcher;
     const all = core.servers.retry[server] === Retry.all;
     heads.repeatable[room] = all || dispatcher.repeatable ? 1 : 0;
@@ -194,6 +233,16 @@ export class Gathering {
     sessions.resource[slot] = verdict === Verdict.found ? resource : NO_RESOURCE;
     sessions.tried[slot] = 0;
     following.followRoom(slot);
+    if (isRepeated) {
+      this.leaving.again(slot);
+      return;
+    }
+    if (generation !== undefined && verdict === Verdict.found) {
+      const sole = dispatcher.soleHolder(resource);
+      const isPlain = !dispatcher.hasNoAnswerBody && dispatcher.rewritten === 0;
+      if (sole >= 0 && sole !== sessions.node(slot) && isPlain && states.admin(sole) === Admin.up)
+        following.offer(slot, generation, sole, heads.bytes, start, end);
+    }
     const stays = following.isEnding(slot) || following.staysFor(slot, sessions.resource[slot]!);
     if (!stays && states.can(sessions.node(slot), IxcpFlag.canLeave)) this.leaving.begin(slot);
     else {

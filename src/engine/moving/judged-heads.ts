@@ -16,6 +16,7 @@ import {
   HEAD_LEAST_BYTES,
   HEAD_MOST_BYTES,
   HEAD_NODES,
+  HEAD_SOLE,
   HEAD_WAYS,
   JUDGED_HEAD,
   JUDGED_HEAD_BYTES,
@@ -46,9 +47,10 @@ export interface HeadMemory {
   heads: ArrayBuffer;
   headsOffset: number;
   sets: number;
-  /** Map `moves`, and where this engine's part begins. */
+  /** Map `moves`, and where this engine's parts begin: its sessions, and its nodes. */
   moves: ArrayBuffer;
   movesOffset: number;
+  nodeMovesOffset: number;
   /** The number of the last change, of all engines. */
   generation: Uint32Array;
   /** 16 bytes, the secret of the digests. */
@@ -112,11 +114,14 @@ export class JudgedHeads {
 
   /**
    * The head bytes[start, end) of a session at `node` was judged in this generation: the session
-   * stays, and so would every other one at this node.
+   * stays, and so would every other one at this node. Or it moves to this node, as every other one
+   * would.
    *
    * @param server slot of the virtual server
    * @param requestStart and requestEnd: method and target, relative to `start`
    * @param clock ms, unsigned 32 bits
+   * @param isSole no other node may get the head, and it may be repeated: the kernel may bring a
+   * session to this node
    */
   offer(
     generation: number,
@@ -129,12 +134,14 @@ export class JudgedHeads {
     requestStart: number,
     requestEnd: number,
     clock: number,
+    isSole = false,
   ): void {
     const length = end - start;
     if (length < HEAD_LEAST_BYTES || length > HEAD_MOST_BYTES || node >= HEAD_NODES) return;
     if (!this.isSeen(bytes, start, end)) return;
     this.digest.compute(bytes, start, end);
     const { words } = this;
+    const key = isSole ? server + HEAD_SOLE : server;
     const nodeWord = NODES + Math.floor(node / WORD_BITS);
     const bit = 1 << (node % WORD_BITS);
     const set = (this.digest.words[0]! & (this.memory.sets - 1)) * HEAD_WAYS;
@@ -145,7 +152,7 @@ export class JudgedHeads {
       if (words[at + GENERATION] !== generation) {
         if (!isVoid) victim = place;
         isVoid = true;
-      } else if (words[at + SERVER] === server && this.hasDigest(at)) {
+      } else if (words[at + SERVER] === key && this.hasDigest(at)) {
         words[at + nodeWord] = words[at + nodeWord]! | bit;
         return;
       } else if (
@@ -154,7 +161,7 @@ export class JudgedHeads {
       )
         victim = place;
     }
-    this.put(victim, generation, server, nodeWord, bit, clock);
+    this.put(victim, generation, key, nodeWord, bit, clock);
     this.resource[victim] = resource;
     this.keepText(victim, bytes, start + requestStart, start + requestEnd);
     this.counts.judged(!isVoid);
@@ -220,7 +227,7 @@ export class JudgedHeads {
   private put(
     place: number,
     generation: number,
-    server: number,
+    key: number,
     nodeWord: number,
     bit: number,
     clock: number,
@@ -231,7 +238,7 @@ export class JudgedHeads {
     this.settle(place, clock);
     Atomics.store(words, at + GENERATION, 0);
     words.set(this.digest.words, at);
-    words[at + SERVER] = server;
+    words[at + SERVER] = key;
     words.fill(0, at + NODES, at + NODES + NODE_WORDS);
     words[at + nodeWord] = bit;
     this.version = (this.version % (NUMBERS / this.places - 1)) + 1;
@@ -253,6 +260,7 @@ export class JudgedHeads {
     if (amount === 0) return;
     this.counted[place] = requests;
     this.lastUse[place] = clock;
-    this.counts.requests(this.words[place * STRIDE + SERVER]!, this.resource[place]!, amount);
+    const server = this.words[place * STRIDE + SERVER]! & ~HEAD_SOLE;
+    this.counts.requests(server, this.resource[place]!, amount);
   }
 }

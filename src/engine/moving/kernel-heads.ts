@@ -24,9 +24,9 @@ export function openHeads(core: Core, memory: HeadMemory): JudgedHeads {
 /** The request that people see of a session: the last one, also if the kernel forwarded it. */
 export function showLastRequest({ judged, streams, sessions }: Core, slot: number): void {
   if (judged === undefined || streams === undefined) return;
-  const number = streams.lastHead(slot);
+  const number = streams.kernel?.lastHead(slot) ?? 0;
   if (number === 0) return;
   const place = judged.find(number);
   if (place >= 0) sessions.keepText(slot, judged.textOf(place), judged.textLengthOf(place));
-  streams.forgetHead(slot);
+  streams.kernel?.forgetHead(slot);
 }

@@ -118,6 +118,10 @@ export class Leaving {
    */
   stay(slot: number, isAlive = true): void {
     const { core } = this;
+    if (core.streams!.requests[slot] === 0) {
+      this.again(slot);
+      return;
+    }
     const { sessions, heads } = core;
     const room = sessions.head[slot]!;
     heads.step[room] = HeadStep.none;
@@ -135,6 +139,24 @@ export class Leaving {
     sessions.setTries(slot, 0);
     sessions.setState(slot, SessionState.passing);
     core.waitForEnd(slot);
+  }
+
+  /**
+   * The XDP program has brought the session to its node with the head that is in the room now, and
+   * the client repeats the head. Maybe the node has not got it: it gets it again. A move has been
+   * counted.
+   */
+  again(slot: number): void {
+    const { core } = this;
+    const { sessions, heads } = core;
+    const room = sessions.head[slot]!;
+    heads.step[room] = HeadStep.none;
+    heads.rewrites[room] = 0;
+    // Another node would need a new look-up.
+    heads.directory[room] = (core.directory - 1) >>> 0;
+    sessions.setFlags(slot, sessions.flags(slot) & ~SessionFlag.adopted);
+    this.bound(slot);
+    this.handoff.resumeAgain(slot);
   }
 
   private ask(slot: number): void {

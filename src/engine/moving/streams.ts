@@ -1,19 +1,13 @@
 /**
  * Where the client of each session that may move is in its stream of requests: arrays beside the
  * session records, made only for a virtual server with `keepAlive: migrate`. 50 bytes a session,
- * and 12 more where the XDP program forwards heads that were judged before (judged-heads.ts).
+ * and 64 more where the XDP program forwards heads that were judged before (kernel-moves.ts).
  */
-import { SESSION_MOVES, SESSION_MOVES_BYTES } from '../../datapath/heads-layout.js';
+import { MOST_PARKED } from '../../datapath/heads-layout.js';
 import { AT_HEAD } from '../../directory/dispatcher.js';
 import { NO_NODE } from '../node-table.js';
 import type { HeadMemory } from './judged-heads.js';
-
-const MOVES_WORDS = SESSION_MOVES_BYTES / 4;
-const KERNEL_REQUESTS = SESSION_MOVES.requests / 4;
-const KERNEL_HEAD = SESSION_MOVES.head / 4;
-
-/** Nodes at which sockets of one session wait at one time. */
-export const MOST_PARKED = 4;
+import { type EndedNotice, KernelMoves } from './kernel-moves.js';
 
 export class Streams {
   /** State of the follower at `next` (request/http/framing.ts): `state` and `left`. */
@@ -32,13 +26,12 @@ export class Streams {
    * acknowledged for the node then, because the client must repeat what was lost.
    */
   readonly unproven: Uint8Array;
-  /** What the kernel writes (bpf/lib/heads.h). Undefined: it forwards no heads. */
-  private readonly kernel: Uint32Array | undefined;
-  /** How many of the kernel's requests are counted in `requests`, or are not to be. */
-  private readonly known: Uint32Array | undefined;
+  /** What the XDP program does by itself. Undefined: it forwards no heads. */
+  readonly kernel: KernelMoves | undefined;
 
   /**
-   * The nodes at which sockets of the session wait (parking.ts), then NO_NODE: MOST_PARKED each.
+   * The nodes at which sockets of the session wait (parking.ts), then NO_NODE: MOST_PARKED each,
+   * from `firstParked` on. The XDP program exchanges one of them and the session's node.
    */
   readonly parked: Uint16Array;
   /**
@@ -53,6 +46,8 @@ export class Streams {
   /** 1: the session is handed over to a socket that waits at its node, by RESUME. */
   readonly resumes: Uint8Array;
 
+  private readonly said: EndedNotice = { isEnded: false, answers: 0, next: 0, at: 0 };
+
   /** @param capacity sessions at one time */
   constructor(capacity: number, memory?: HeadMemory) {
     const words = (): Uint32Array => new Uint32Array(capacity);
@@ -63,15 +58,22 @@ export class Streams {
     this.moves = words();
     this.before = words();
     this.unproven = new Uint8Array(capacity);
-    this.parked = new Uint16Array(capacity * MOST_PARKED).fill(NO_NODE);
+    this.kernel = memory === undefined ? undefined : new KernelMoves(memory, capacity);
+    this.parked = this.kernel?.parked ?? new Uint16Array(capacity * MOST_PARKED);
+    for (let slot = 0; slot < capacity; slot++) {
+      const first = this.firstParked(slot);
+      this.parked.fill(NO_NODE, first, first + MOST_PARKED);
+    }
     this.isEnded = new Uint8Array(capacity);
     this.endedAnswers = new Uint16Array(capacity);
     this.endedNext = words();
     this.endedAt = words();
     this.resumes = new Uint8Array(capacity);
-    if (memory === undefined) return;
-    this.kernel = new Uint32Array(memory.moves, memory.movesOffset, capacity * MOVES_WORDS);
-    this.known = words();
+  }
+
+  /** Where the session's part of `parked` begins. */
+  firstParked(slot: number): number {
+    return this.kernel?.firstParked(slot) ?? slot * MOST_PARKED;
   }
 
   /** A new session takes the slot. */
@@ -81,11 +83,7 @@ export class Streams {
     this.unproven[slot] = 0;
     this.isEnded[slot] = 0;
     this.resumes[slot] = 0;
-    const { kernel, known } = this;
-    if (kernel === undefined || known === undefined) return;
-    known[slot] = 0;
-    kernel[slot * MOVES_WORDS + KERNEL_REQUESTS] = 0;
-    kernel[slot * MOVES_WORDS + KERNEL_HEAD] = 0;
+    this.kernel?.clear(slot);
   }
 
   /** Whether the kernel may look for the head that begins at `handedTo`. */
@@ -96,37 +94,40 @@ export class Streams {
   }
 
   /**
-   * The kernel, which was allowed to follow, is so no more. Takes over how far it has got.
-   * @param handedTo of the session's record
+   * The XDP program, which was allowed to follow, is so no more, and has left the session. Takes
+   * over how far it has got.
+   * @param handedTo and `node`: of the session's record
    */
-  takeOver(slot: number, handedTo: number): void {
-    const requests = this.newRequests(slot);
+  takeOver(slot: number, handedTo: number, node: number): void {
+    const { kernel, said } = this;
     this.next[slot] = handedTo;
-    if (requests === 0) return;
-    this.requests[slot]! += requests;
-    this.skipRequests(slot);
+    if (kernel === undefined) return;
+    const requests = kernel.newRequests(slot);
+    kernel.skipRequests(slot);
+    if (!kernel.isAllowed(slot)) {
+      this.requests[slot]! += requests;
+      return;
+    }
+    if (requests !== 0) this.requests[slot] = kernel.nodeRequests(slot);
+    kernel.readEnded(slot, node, said);
+    this.isEnded[slot] = said.isEnded ? 1 : 0;
+    this.endedAnswers[slot] = said.answers;
+    this.endedNext[slot] = said.next;
+    this.endedAt[slot] = said.at;
   }
 
-  /** The kernel's requests so far are not to be counted any more. */
-  skipRequests(slot: number): void {
-    const { kernel, known } = this;
-    if (kernel === undefined || known === undefined) return;
-    known[slot] = kernel[slot * MOVES_WORDS + KERNEL_REQUESTS]!;
+  /** The XDP program may move the session, which is at `node`. See KernelMoves.allow. */
+  allow(slot: number, node: number, generation: number): void {
+    const { said } = this;
+    said.isEnded = this.isEnded[slot] === 1;
+    said.answers = this.endedAnswers[slot]!;
+    said.next = this.endedNext[slot]!;
+    said.at = this.endedAt[slot]!;
+    this.kernel?.allow(slot, node, generation, this.requests[slot]!, said);
   }
 
-  /** Number of the head that the kernel has forwarded last for the session; 0: none. */
-  lastHead(slot: number): number {
-    return this.kernel?.[slot * MOVES_WORDS + KERNEL_HEAD] ?? 0;
-  }
-
-  /** This head is shown already. */
-  forgetHead(slot: number): void {
-    if (this.kernel !== undefined) this.kernel[slot * MOVES_WORDS + KERNEL_HEAD] = 0;
-  }
-
-  private newRequests(slot: number): number {
-    const { kernel, known } = this;
-    if (kernel === undefined || known === undefined) return 0;
-    return (kernel[slot * MOVES_WORDS + KERNEL_REQUESTS]! - known[slot]!) >>> 0;
+  /** Whether the XDP program has moved the session, and its node may not have got the head. */
+  isUnproven(slot: number): boolean {
+    return this.kernel?.isUnproven(slot) === true;
   }
 }

@@ -18,8 +18,9 @@
  * are public, and the engine writes them in place, as it does the records.
  */
 import { SlotList } from '../../base/slot-list.js';
+import { MOST_PARKED } from '../../datapath/heads-layout.js';
 import { type Address, toAddress } from '../../wire/address.js';
-import { MOST_PARKED, type Streams } from '../moving/streams.js';
+import type { Streams } from '../moving/streams.js';
 import { NO_NODE } from '../node-table.js';
 import { ClientAddresses } from './client-addresses.js';
 import { indexWordsFor, SessionIndex } from './session-index.js';
@@ -355,14 +356,19 @@ export class SessionTable extends SessionRecords {
 
   /** How often the session has moved to another node between two requests. */
   movesOf(slot: number): number {
-    return this.streams?.moves[slot] ?? 0;
+    const { streams } = this;
+    if (streams === undefined) return 0;
+    return streams.moves[slot]! + (streams.kernel?.newMoves(slot) ?? 0);
   }
 
   /** The nodes that keep a socket of the session, to which it may come back. */
   parkedAt(slot: number): number[] {
     const { streams } = this;
     if (streams === undefined) return [];
-    const nodes = streams.parked.subarray(slot * MOST_PARKED, (slot + 1) * MOST_PARKED);
+    const nodes = streams.parked.subarray(
+      streams.firstParked(slot),
+      streams.firstParked(slot) + MOST_PARKED,
+    );
     return [...nodes].filter((node) => node !== NO_NODE);
   }
 
