@@ -6,7 +6,7 @@ import type { CheckerWorld } from './checker.js';
 import type { Handshake } from './handshakes.js';
 
 /** Types of IXP. */
-export const IxpTypes = { adopt: 1, leave: 4, park: 5, resume: 6, awake: 7 } as const;
+export const IxpTypes = { adopt: 1, leave: 4, park: 5, resume: 6, awake: 7, replay: 8 } as const;
 /** These have no payload and no options. */
 const BARE: readonly number[] = [IxpTypes.leave, IxpTypes.park, IxpTypes.awake];
 const CLIENT_CONFIRMS = 8;
@@ -34,8 +34,8 @@ export function checkAttributes(
   if ((ixp.flags & ~(CLIENT_CONFIRMS | FOR_SHIM)) !== flags)
     blame(`flags ${ixp.flags}, ${flags} were agreed`);
   if (leaves) {
-    if (ixp.type !== IxpTypes.adopt || handshake.asked.size > 0)
-      blame('the confirmation left to the client');
+    const begins = ixp.type === IxpTypes.adopt || ixp.type === IxpTypes.replay;
+    if (!begins || handshake.asked.size > 0) blame('the confirmation left to the client');
     if (agreed.timestamps === undefined) blame('whether the client is near is not known');
   }
   const mss = Math.max(536, offered.mss ?? 536);

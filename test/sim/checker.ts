@@ -59,6 +59,7 @@ export class Checker {
     adopts: 0,
     wrapped: 0,
     wrappedSyns: 0,
+    replays: 0,
     forwarded: 0,
     answers: 0,
     withdrawn: 0,
@@ -340,7 +341,7 @@ export class Checker {
       this.blame(packet, 'IXP without a handshake');
       return;
     }
-    if (tcp.flags.includes('S')) {
+    if (tcp.flags.includes('S') && ixp.type !== IxpTypes.replay) {
       this.counts.wrappedSyns++;
       return;
     }
@@ -365,11 +366,15 @@ export class Checker {
       this.blame(packet, 'a forged segment, far outside of any window, was wrapped');
       return;
     }
+    if (ixp.type === IxpTypes.replay) {
+      this.onReplayed(handshake, node.address, packet);
+      return;
+    }
     if (ixp.type === IxpTypes.adopt || ixp.type === IxpTypes.resume) {
       // What the node has confirmed was before the session left it.
       if (!handshake.asked.has(node.address))
         this.confirmed.delete(`${tuple}/${handshake.nonce}/${node.address}`);
-      this.leavesIdle(tuple, handshake, node.address, packet);
+      this.leavesIdle(handshake, node.address, packet, tcp.seq);
       handshake.asked.add(node.address);
       this.counts.adopts++;
       const starts = handshake.starts.filter(([seq]) => seq === tcp.seq);
@@ -394,14 +399,25 @@ export class Checker {
       this.blame(packet, 'FIN too early');
   }
 
-  /** A node gets the session, which so leaves the nodes that were idle at the same place. */
-  private leavesIdle(tuple: string, handshake: Handshake, to: string, { tcp }: ParsedPacket): void {
+  /** A SYN for the listener of a node stands before a byte at which the session can begin there. */
+  private onReplayed(handshake: Handshake, node: string, packet: ParsedPacket): void {
+    const { seq, ack, flags } = packet.tcp!;
+    this.counts.replays++;
+    if (flags !== 'S' || packet.payload.length > 0) this.blame(packet, 'REPLAY of another segment');
+    const first = (seq + 1) >>> 0;
+    this.leavesIdle(handshake, node, packet, first);
+    if (!handshake.starts.some((start) => start[0] === first && start[1] === ack))
+      this.blame(packet, 'REPLAY not before the next expected byte');
+  }
+
+  /** A node gets the session at `first`, and nodes that were idle there do not have it now. */
+  private leavesIdle(handshake: Handshake, to: string, packet: ParsedPacket, first: number): void {
     for (const [address, [seq, ack]] of handshake.idle) {
-      if (seq !== tcp!.seq || ack !== tcp!.ack) continue;
+      if (seq !== first || ack !== packet.tcp!.ack) continue;
       handshake.starts.push([seq, ack]);
       if (address === to) continue;
       handshake.asked.delete(address);
-      this.confirmed.delete(`${tuple}/${handshake.nonce}/${address}`);
+      this.confirmed.delete(`${this.clientOf(packet)}/${handshake.nonce}/${address}`);
     }
   }
 }

@@ -23,6 +23,7 @@ const EXPECTED = new Set([
   ...['requests', 'handoffs', 'handoff_asked', 'adopted', 'closed_fin', 'closed_idle'],
   ...['moved', 'moves_asked', 'moves_refused', 'drop_out_of_order_full', 'node_asked'],
   ...['drop_out_of_window', 'parked', 'resumed', 'parked_evicted', 'parked_woken'],
+  ...['replay_syn', 'replay_fallback', 'handoff_refused'],
 ]);
 /** A million take longer than a file of the suite may. */
 const LIMIT_MS = Math.max(FILE_TIMEOUT_MS, CONNECTIONS * 20);
@@ -33,6 +34,8 @@ t.test(`${CONNECTIONS} kept-alive connections`, { timeout: LIMIT_MS }, async (t)
   let answers = 0;
   let died = 0;
   let moved = 0;
+  let replayed = 0;
+  let fallbacks = 0;
   let failed = 0;
   const unexplained = new Set<string>();
   for (let seed = FIRST; connections < CONNECTIONS; seed++) {
@@ -44,8 +47,10 @@ t.test(`${CONNECTIONS} kept-alive connections`, { timeout: LIMIT_MS }, async (t)
     for (const line of world.log) t.comment(line);
     connections += world.connections.length;
     moved += world.counters.get('moved');
+    fallbacks += world.counters.get('replay_fallback');
     for (const connection of world.connections) answers += connection.answers;
     for (const node of world.nodes) died += node.counts.died;
+    for (const node of world.nodes) replayed += node.counts.replayed;
     if (world.scenario.name === 'kept-clean') {
       for (const [name, value] of Object.entries(world.counters.toObject()))
         if (value > 0 && !EXPECTED.has(name) && !name.startsWith('pinned_')) unexplained.add(name);
@@ -62,5 +67,7 @@ t.test(`${CONNECTIONS} kept-alive connections`, { timeout: LIMIT_MS }, async (t)
   if (CONNECTIONS < 1_000) return;
   t.ok(answers > connections, `${answers} answers`);
   t.ok(moved > 100, `${moved} moves`);
+  t.ok(replayed > 100, `${replayed} handshakes were replayed`);
+  t.ok(fallbacks > 0, `${fallbacks} listeners that could not adopt`);
   t.ok(died > 0, `nodes died ${died} times`);
 });

@@ -6,7 +6,7 @@ import type { Resource } from './content.js';
 import { PERFECT } from './network.js';
 import { Random } from './random.js';
 import { makeAsks } from './requests.js';
-import type { PlannedClient, Scenario } from './scenario.js';
+import { kernelOf, type PlannedClient, type Scenario } from './scenario.js';
 
 const CLIENTS = 50;
 const HOSTS = 20;
@@ -83,6 +83,7 @@ export function makeKeptAlive(seed: number): Scenario {
     parks: random.chance(0.8),
     keepAliveMs: impatient ? random.between(30, 300) : 20_000,
     deaths,
+    kernels: Array.from({ length: nodes }, () => kernelOf(random, ['replays', 'refuses'])),
     reports: true,
     spares: 0,
     changes: [],

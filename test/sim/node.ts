@@ -8,6 +8,7 @@ import type { ParsedPacket } from '../support/packet-parse.js';
 import type { Clock } from './clock.js';
 import { parsed } from './parsed.js';
 import type { Random } from './random.js';
+import type { Kernel } from './scenario.js';
 import { resetFor, type Segment } from './segment.js';
 import { type Application, WebServer, type WebServerOptions } from './server.js';
 import { Shim } from './shim.js';
@@ -39,6 +40,16 @@ export interface Socket {
   application: Application;
 }
 
+/** What a listener has chosen for its SYN/ACK. */
+export interface ListenerNumbers {
+  isn: number;
+  scale: number;
+  /** Added to the clock for TSval. */
+  timestampOffset: number;
+  /** TSval of the SYN/ACK. */
+  tsval: number;
+}
+
 const WSCALE_OK = 1;
 const SACK_OK = 2;
 const TSTAMP_OK = 4;
@@ -49,6 +60,7 @@ export interface SimNodeOptions {
   mac: string;
   address: string;
   server: WebServerOptions;
+  kernel: Kernel;
 }
 
 export class SimNode {
@@ -60,6 +72,8 @@ export class SimNode {
   deaf = false;
   readonly counts = {
     adopted: 0,
+    /** Handshakes that its listener has answered. */
+    replayed: 0,
     refused: 0,
     left: 0,
     parked: 0,
@@ -134,8 +148,23 @@ export class SimNode {
     if (reset !== undefined) this.send(tuple, reset);
   }
 
-  /** The kernel builds a socket from a segment with these options of the handshake. */
-  adopt(tuple: string, packet: ParsedPacket, segment: Segment): void {
+  /** A listener answers a SYN with numbers of its own. */
+  listen(): ListenerNumbers {
+    this.counts.replayed++;
+    const timestampOffset = this.random.bits();
+    return {
+      isn: this.random.bits(),
+      scale: this.random.between(0, 9),
+      timestampOffset,
+      tsval: (Math.floor(this.world.clock.now) + timestampOffset) >>> 0,
+    };
+  }
+
+  /**
+   * The kernel builds a socket with these options of the handshake, and gives it the segment.
+   * @param own numbers of its listener, if it has answered a SYN
+   */
+  adopt(tuple: string, packet: ParsedPacket, segment: Segment, own?: ListenerNumbers): void {
     const ixp = packet.ixp!;
     const tcp = packet.tcp!;
     const { world } = this;
@@ -157,14 +186,14 @@ export class SimNode {
         },
         violation: (message) => world.violation(`${this.options.name}, ${tuple}: ${message}`),
       },
-      isn: (tcp.ack - 1) >>> 0,
+      isn: own?.isn ?? (tcp.ack - 1) >>> 0,
       mss: 1460,
-      windowScale: scaled ? ixp.scales & 15 : undefined,
+      windowScale: scaled ? (own?.scale ?? ixp.scales & 15) : undefined,
       sack: (ixp.flags & SACK_OK) !== 0,
       timestamps: stamped,
       receiveBuffer: 64_000,
       // The socket's TSval continues from what the client has seen.
-      timestampOffset: (ixp.tsecr - Math.floor(world.clock.now)) >>> 0,
+      timestampOffset: own?.timestampOffset ?? (ixp.tsecr - Math.floor(world.clock.now)) >>> 0,
       mangle: false,
       timeWaitMs: 10_000,
       maxRetries: 8,

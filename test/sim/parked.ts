@@ -16,13 +16,17 @@ export class Translation {
   server = 0;
   /** Added to the server's timestamps. */
   clock = 0;
+  /** By how much the server's window fields are shifted to the left; negative: to the right. */
+  window = 0;
+  /** Until the socket has sent something, each TSecr becomes this one. */
+  echo: number | undefined;
 
   /** A segment of the client as the socket gets it. */
   inward(segment: Segment): Segment {
     const { timestamps, sack } = segment.options;
     const options = { ...segment.options };
     if (timestamps !== undefined)
-      options.timestamps = [timestamps[0], word(timestamps[1] - this.clock)];
+      options.timestamps = [timestamps[0], this.echo ?? word(timestamps[1] - this.clock)];
     if (sack !== undefined) options.sack = moved(sack, -this.server);
     const { seq, ack } = segment;
     return { ...segment, seq: word(seq - this.client), ack: word(ack - this.server), options };
@@ -30,18 +34,24 @@ export class Translation {
 
   /** A segment of the socket as the client gets it. */
   outward(segment: Segment): Segment {
+    this.echo = undefined;
     const { timestamps, sack } = segment.options;
     const options = { ...segment.options };
     if (timestamps !== undefined)
       options.timestamps = [word(timestamps[0] + this.clock), timestamps[1]];
     if (sack !== undefined) options.sack = moved(sack, this.client);
-    const { seq, ack } = segment;
-    return { ...segment, seq: word(seq + this.server), ack: word(ack + this.client), options };
+    const seq = word(segment.seq + this.server);
+    const ack = word(segment.ack + this.client);
+    return { ...segment, seq, ack, window: shifted(segment.window, this.window), options };
   }
 }
 
 function word(value: number): number {
   return value >>> 0;
+}
+
+function shifted(window: number, by: number): number {
+  return Math.min(0xffff, by >= 0 ? window << by : window >> -by);
 }
 
 function moved(

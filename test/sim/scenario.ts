@@ -29,6 +29,12 @@ export interface PlannedClient {
   after: number | undefined;
 }
 
+/**
+ * What a node's kernel can do: it builds sockets of sessions; or it cannot, and sessions come by
+ * replay of their handshakes; or its agent says that it can, and its listeners refuse.
+ */
+export type Kernel = 'adopts' | 'replays' | 'refuses';
+
 export interface Scenario {
   name: string;
   /** Every request must get its proper answer: TCP can repair all that happens. */
@@ -54,6 +60,8 @@ export interface Scenario {
   keepAliveMs: number;
   /** How likely a node loses power when a frame of IXP reaches it. */
   deaths: number;
+  /** Of each node, by index. A node that is not here adopts. */
+  kernels: readonly Kernel[];
   /** Agents report every second. */
   reports: boolean;
   /** Machines that are not in the farm at the start. */
@@ -163,6 +171,11 @@ function makeFaults(random: Random, nodes: number): Fault[] {
   });
 }
 
+/** One node in three does not adopt. */
+export function kernelOf(random: Random, others: readonly Kernel[]): Kernel {
+  return random.chance(1 / 3) ? random.pick(others) : 'adopts';
+}
+
 export function makeScenario(random: Random): Scenario {
   const name = random.pick(NAMES);
   const nodes = random.between(1, 4);
@@ -206,11 +219,16 @@ export function makeScenario(random: Random): Scenario {
     parks: false,
     keepAliveMs: 20_000,
     deaths: 0,
+    kernels: [],
     reports: random.chance(0.5),
     spares: 0,
     changes: [],
   };
-  if (!random.chance(0.4)) return scenario;
+  // In a farm that changes, only reports could say what a new node can do.
+  if (!random.chance(0.4)) {
+    const kernels = Array.from({ length: nodes }, () => kernelOf(random, ['replays']));
+    return { ...scenario, kernels };
+  }
   const changes = Array.from({ length: random.between(5, 40) }, () => random.between(0, 8_000));
   return { ...scenario, spares: random.between(0, 2), changes };
 }

@@ -2,7 +2,9 @@
  * What the shim of a simulated node knows of a session, and how a session leaves its node between
  * two requests (bpf/shim/follow.h, bpf/shim/leave.h).
  */
+import type { ParsedPacket } from '../support/packet-parse.js';
 import { MessageReader } from './content.js';
+import type { ListenerNumbers } from './node.js';
 import { isParked, streamEnd, streamNext, Translation } from './parked.js';
 import type { Segment } from './segment.js';
 import type { Endpoint } from './tcp-endpoint.js';
@@ -38,6 +40,10 @@ export interface ShimSession {
   began: number;
   /** It has come back to this socket. */
   resumed: boolean;
+  /** A listener has answered its SYN, and waits for the request. */
+  waiting: ListenerNumbers | undefined;
+  /** It came by replay of its handshake. */
+  replayed: boolean;
   /** It tells when all its requests are answered, as far as it knows how many there are. */
   tells: { requests: number; isUnknown: boolean; oneUntil: number } | undefined;
 }
@@ -61,13 +67,34 @@ export function freshSession(
     place: undefined,
     began: 0,
     resumed: false,
+    waiting: undefined,
+    replayed: false,
     tells: undefined,
   };
 }
 
-export const IxpFlag = { follow: 16, head: 32, holdReset: 64, tell: 128 } as const;
-/** Reasons of REFUSED in answer to LEAVE. */
-export const Reason = { unknown: 4, unfollowed: 5, unanswered: 6, ending: 7 } as const;
+export const IxpFlag = { scaled: 1, follow: 16, head: 32, holdReset: 64, tell: 128 } as const;
+/** Types of IXCP. */
+export const NOTICE = {
+  adopted: 1,
+  refused: 2,
+  fin: 3,
+  rst: 4,
+  report: 5,
+  left: 9,
+  parked: 10,
+  ended: 11,
+  synAck: 12,
+} as const;
+/** Reasons of REFUSED; from 4 on in answer to LEAVE. */
+export const Reason = {
+  noListener: 1,
+  unable: 2,
+  unknown: 4,
+  unfollowed: 5,
+  unanswered: 6,
+  ending: 7,
+} as const;
 /** A socket that still sends after this time gets an RST, in ms. */
 const PATIENCE_MS = 1000;
 
@@ -165,3 +192,8 @@ export function turned(
 
 /** A segment that the shim makes has no options. */
 const BARE = { window: 0xffff, options: {}, payload: new Uint8Array(0), bare: true } as const;
+
+export function segmentOf(packet: ParsedPacket): Segment {
+  const { seq, ack, flags, window, options } = packet.tcp!;
+  return { seq, ack, flags, window, options, payload: packet.payload.slice() };
+}

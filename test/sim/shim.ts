@@ -12,56 +12,66 @@ import {
   resumeRefusal,
   streamNext,
 } from './parked.js';
+import { Replays } from './replays.js';
 import type { Segment } from './segment.js';
 import {
   FollowedAnswers,
   freshSession,
   IxpFlag,
   lastFin,
+  NOTICE,
   Reason,
   refusalOf,
   type ShimSession,
+  segmentOf,
   turned,
 } from './shim-session.js';
 
-const NOTICE = {
-  adopted: 1,
-  refused: 2,
-  fin: 3,
-  rst: 4,
-  report: 5,
-  left: 9,
-  parked: 10,
-  ended: 11,
-} as const;
-const Type = { adopt: 1, segment: 2, leave: 4, park: 5, resume: 6, awake: 7 } as const;
+const Type = { adopt: 1, segment: 2, leave: 4, park: 5, resume: 6, awake: 7, replay: 8 } as const;
 const KNOWN_TYPES: ReadonlySet<number> = new Set(Object.values(Type));
-const REASON_NO_LISTENER = 1;
 const REASON_HELD_BACK = 8;
 const REASON_PARKED = 9;
-/** In reports: this node can adopt, and sessions can leave it; it can keep their sockets. */
-const CAN_LEAVE = 1 | 8;
+/**
+ * In reports: this node can adopt; sessions can leave it; it can keep their sockets; it takes
+ * sessions by replay.
+ */
+const CAN_ADOPT = 1;
+const CAN_LEAVE = 8;
 const CAN_PARK = 0x100;
+const CAN_REPLAY = 0x400;
 const CLIENT_CONFIRMS = 8;
 const INITIAL_WINDOW_BYTES = 14_600;
 
 export class Shim {
   private readonly entries = new Map<string, ShimSession>();
+  private readonly replays: Replays;
 
   constructor(
     private readonly node: SimNode,
     private readonly start: number,
-  ) {}
+  ) {
+    this.replays = new Replays(node, {
+      begin: (tuple, session) => this.entries.set(tuple, session),
+      newSession: (packet) => this.newSession(packet),
+      answer: (...about) => this.answer(...about),
+    });
+  }
 
   forget(): void {
     this.entries.clear();
+  }
+
+  private get abilities(): number {
+    const { options, world } = this.node;
+    const adopts = options.kernel === 'replays' ? 0 : CAN_ADOPT;
+    return adopts | CAN_LEAVE | (world.parks ? CAN_PARK : 0) | CAN_REPLAY;
   }
 
   report(balancer: string, balancerMac: string): void {
     const { world } = this.node;
     this.notice(freshSession({ nonce: this.start, balancer, balancerMac }), {
       type: NOTICE.report,
-      flags: CAN_LEAVE | (world.parks ? CAN_PARK : 0),
+      flags: this.abilities,
       seq: Math.floor(world.clock.now / 1000) >>> 0,
       virtualAddress: '0.0.0.0',
     });
@@ -93,6 +103,9 @@ export class Shim {
       case Type.awake:
         if (entry?.nonce === ixp.session && entry.parked?.at === packet.tcp!.seq)
           entry.parked.awake = true;
+        return;
+      case Type.replay:
+        this.replays.play(tuple, entry, socket, packet);
         return;
       case Type.resume:
         if (this.resumes(tuple, entry, socket, packet)) return;
@@ -164,8 +177,13 @@ export class Shim {
   private give(tuple: string, entry: ShimSession | undefined, segment: Segment): void {
     const { node } = this;
     const endpoint = node.socketOf(tuple)?.endpoint;
-    if (entry === undefined || endpoint === undefined || entry.left !== undefined) {
+    if (entry === undefined || entry.left !== undefined) {
       node.deliver(tuple, segment);
+      return;
+    }
+    if (endpoint === undefined) {
+      // Nothing but an ADOPT completes the handshake of a listener.
+      if (entry.waiting === undefined) node.deliver(tuple, entry.translation.inward(segment));
       return;
     }
     const wasParked = isParked(entry, endpoint);
@@ -215,7 +233,15 @@ export class Shim {
       this.give(tuple, entry, segmentOf(packet));
       return;
     }
-    if (isSegment) return;
+    const { waiting } = entry ?? {};
+    if (isSegment) {
+      if (known && tcp.flags.includes('R')) entry!.waiting = undefined;
+      return;
+    }
+    if (known && entry?.replayed && !entry.sent) {
+      if (waiting !== undefined) this.replays.complete(tuple, entry, waiting, packet);
+      return;
+    }
     const fresh = this.newSession(packet);
     // A request that a socket has answered must not be sent a second time.
     const isLater = entry !== undefined && ((tcp.seq - entry.began) | 0) > 0;
@@ -225,7 +251,12 @@ export class Shim {
     }
     if (node.deaf) {
       node.counts.refused++;
-      this.answer(fresh, packet, NOTICE.refused, REASON_NO_LISTENER);
+      this.answer(fresh, packet, NOTICE.refused, Reason.noListener);
+      return;
+    }
+    if (node.options.kernel !== 'adopts') {
+      node.counts.refused++;
+      this.answer(fresh, packet, NOTICE.refused, Reason.unable);
       return;
     }
     // The shim removes an older socket of this four-tuple by an RST that only that socket sees.
@@ -396,11 +427,6 @@ export class Shim {
 
 function tupleOf(packet: ParsedPacket): string {
   return `${packet.ip!.source}:${packet.tcp!.sourcePort}`;
-}
-
-function segmentOf(packet: ParsedPacket): Segment {
-  const { seq, ack, flags, window, options } = packet.tcp!;
-  return { seq, ack, flags, window, options, payload: packet.payload.slice() };
 }
 
 function aboutSegment(tuple: string, { seq, ack }: Segment): NonNullable<PacketSpec['ixcp']> {

@@ -126,7 +126,10 @@ t.test(`the engine breaks no rule in ${COUNT} worlds`, { timeout: FILE_TIMEOUT_M
     'changes servers',
     'changes refused',
     'changes handoffs',
+    'replay_syn',
+    'checked replays',
     'node adopted',
+    'node replayed',
     'node refused',
   ]) {
     t.ok((reach.sums.get(name) ?? 0) > 0, `${name}: ${reach.sums.get(name) ?? 0}`);

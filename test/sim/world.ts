@@ -7,6 +7,7 @@
 import { addressNumber, macBytes } from '../../lab/packet.js';
 import { Counters } from '../../src/base/counters.js';
 import { FrameFlags } from '../../src/datapath/datapath.js';
+import { Way } from '../../src/directory/node-memory.js';
 import { ownStates } from '../../src/directory/node-states.js';
 import type { RequestDispatcher } from '../../src/directory/request-dispatcher.js';
 import type { Engine } from '../../src/engine/engine.js';
@@ -101,7 +102,12 @@ export class World {
     for (let i = 0; i < this.scenario.nodes + this.scenario.spares; i++) {
       this.nodes.push(this.makeNode(i, `node${'x'.repeat(i)}${i}`, nodeMac(i), nodeAddress(i)));
     }
-    for (let i = 0; i < this.scenario.nodes; i++) this.nodeTable.setMac(i, macBytes(nodeMac(i)));
+    for (let i = 0; i < this.scenario.nodes; i++) {
+      this.nodeTable.setMac(i, macBytes(nodeMac(i)));
+      // Where reports may be late or never come, the config says it.
+      const knows = this.scenario.migrates && this.scenario.reports;
+      if (this.scenario.kernels[i] === 'replays' && !knows) states.setWay(i, Way.replay);
+    }
     const made = makeEngine(
       { now: this.clock.now, key: this.key, observer: this.observer() },
       this.scenario,
@@ -118,7 +124,7 @@ export class World {
     this.population.schedule(this.scenario.plans);
     if (this.scenario.attacked) new Attacker(this, this.random.fork()).start();
     // Whether a session can leave a node is known from its first report.
-    if (this.scenario.migrates) this.report();
+    if (this.scenario.migrates || this.scenario.kernels.includes('refuses')) this.report();
     if (this.scenario.reports) this.reportLater();
     this.tickLater();
   }
@@ -300,7 +306,8 @@ export class World {
       mayAsk: (tuple: string, client: string, target: string) =>
         this.population.mayAsk(tuple, target, client),
     };
-    return new SimNode({ index, name, mac, address, server }, this, this.random.fork());
+    const kernel = this.scenario.kernels[index] ?? 'adopts';
+    return new SimNode({ index, name, mac, address, server, kernel }, this, this.random.fork());
   }
 
   /** Checks that each session is opened and closed once. */
