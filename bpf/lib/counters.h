@@ -62,7 +62,9 @@
 	X(HELD, "segments of parked sockets held back from the client")                            \
 	X(AWAKENED, "IXP_AWAKE frames that let such segments pass")                                \
 	X(CARRIED, "packets taken out of IXP_CARRY")                                               \
-	X(DROP_CARRIED, "packets in IXP_CARRY of another session or protocol")
+	X(DROP_CARRIED, "packets in IXP_CARRY of another session or protocol")                     \
+	X(NOTICE_OWNED, "IXCP_OWNED notices sent")                                                 \
+	X(QUERY_NOT_OURS, "IXP_QUERY frames about no socket of this machine")
 
 #define GUARD_COUNTERS(X)                                                                          \
 	X(SEEN, "frames given to the engine")                                                      \

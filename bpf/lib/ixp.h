@@ -47,6 +47,8 @@
  * listener reads, is the next number to be sent to the client. The node keeps its SYN/ACK from the
  * client and answers IXCP_SYN_ACK; from then on the shim translates the numbers of the node's
  * socket. An IXP_ADOPT of the session, with the same numbers, completes the handshake.
+ * QUERY: the balancer asks who has the socket for this segment of an unknown connection. There is
+ * no payload. ixp_hdr.session is the number of the question.
  */
 enum ixp_type {
 	IXP_ADOPT = 1,
@@ -58,6 +60,7 @@ enum ixp_type {
 	IXP_AWAKE = 7,
 	IXP_REPLAY = 8,
 	IXP_CARRY = 9, /* has a header of its own: struct carry_hdr */
+	IXP_QUERY = 10,
 };
 
 /* ixp_hdr.flags: TCP options that both sides agreed on in the handshake */
@@ -152,6 +155,9 @@ enum ixcp_type {
 	IXCP_PARKED = 10,  /* answer to IXP_PARK: the socket waits, and the client hears nothing */
 	IXCP_ENDED = 11,   /* all requests are answered, and the session is parked; `answers` */
 	IXCP_SYN_ACK = 12, /* answer to IXP_REPLAY: the node's listener has answered */
+	IXCP_OWNED = 13,   /* answer to IXP_QUERY: the node has the socket; `seq` and `ack` are its
+	                    * next numbers in the stream, `answers` the lower half of the
+	                    * question's number */
 };
 
 enum ixcp_reason {
@@ -172,6 +178,8 @@ enum ixcp_reason {
 	 * payload of its own accord. The client has not seen it.
 	 */
 	IXCP_REASON_PARKED = 9,
+	/* Of IXCP_OWNED, as is PARKED: the socket has sent FIN. */
+	IXCP_REASON_CLOSING = 10,
 };
 
 /*
@@ -193,6 +201,7 @@ enum ixcp_reason {
 #define IXCP_NO_COOKIES 0x0080 /* cannot adopt because net.ipv4.tcp_syncookies is 0 */
 #define IXCP_CAN_PARK 0x0100   /* knows IXP_PARK, IXP_RESUME, IXP_AWAKE and IXP_TELL */
 #define IXCP_CAN_REPLAY 0x0400 /* knows IXP_REPLAY */
+#define IXCP_CAN_OWN 0x0800    /* knows IXP_QUERY */
 #define IXCP_LEAVING 0x8000    /* the agent ends */
 
 struct ixcp_hdr {
@@ -208,7 +217,8 @@ struct ixcp_hdr {
 	union {
 		__be16 flags;   /* 18 of IXCP_REPORT */
 		__be16 answers; /* 18 of IXCP_ENDED: how many answers have ended since the last
-		                 *    IXP_ADOPT or IXP_RESUME, lower 16 bits */
+		                 *    IXP_ADOPT or IXP_RESUME, lower 16 bits. Of IXCP_OWNED:
+		                 *    those of the question's number */
 	};
 	__be16 client_port;  /* 20 */
 	__be16 virtual_port; /* 22 */

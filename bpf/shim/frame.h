@@ -35,6 +35,7 @@ struct ixp_frame {
 	__u8 waits;             /* how often it has waited for its four-tuple to be cleared */
 	__u8 header;            /* bytes of the segment's TCP header */
 	__u8 ipv6;              /* 1: IPv6, and the addresses below are valid */
+	__be16 answers;         /* of the notice that answers it */
 	__u32 payload;
 	struct in6_addr client, virtual_addr;
 };
@@ -188,6 +189,7 @@ HANDLER answer(struct __sk_buff *skb, struct ixp_frame *frame, int outcome)
 		.tuple = frame->tuple,
 		.seq = frame->ack,
 		.ack = frame->seq,
+		.answers = frame->answers,
 	};
 
 	return send_notice(skb, config, &notice, frame->mac, frame->own_mac, 1);

@@ -14,6 +14,7 @@
 #define STATE_ESTABLISHED 1
 #define STATE_FIN_WAIT1 4
 #define STATE_TIME_WAIT 6
+#define STATE_CLOSE_WAIT 8
 #define STATE_LISTEN 10
 #define STATE_NEW_SYN_RECV 12
 
@@ -53,6 +54,7 @@ struct tcp_sock {
 	__u32 rcv_nxt;
 	__u32 copied_seq; /* the next byte that the server reads */
 	__u32 write_seq;  /* the next byte that it writes */
+	__u32 snd_nxt;    /* the next byte that it sends */
 	__u32 snd_una;    /* the first byte that the client has not acknowledged */
 	__u32 snd_wnd;    /* the client's window, bytes */
 };

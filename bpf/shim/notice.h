@@ -62,6 +62,8 @@ static __always_inline int send_notice(struct __sk_buff *skb, const struct shim_
 		count(SHIM_NOTICE_PARKED);
 	else if (notice->type == IXCP_ENDED)
 		count(SHIM_NOTICE_ENDED);
+	else if (notice->type == IXCP_OWNED)
+		count(SHIM_NOTICE_OWNED);
 	else if (notice->reason == IXCP_REASON_UNFOLLOWED)
 		count(SHIM_REFUSED_UNFOLLOWED);
 	else if (notice->reason == IXCP_REASON_UNANSWERED)

@@ -21,6 +21,7 @@
 #include "maps.h"
 #include "notice.h"
 #include "parse.h"
+#include "query.h"
 #include "release.h"
 #include "replay.h"
 #include "segment.h"
@@ -241,6 +242,9 @@ int shim_ingress(struct __sk_buff *skb)
 		break;
 	case IXP_RELEASE:
 		outcome = release(skb, &frame);
+		break;
+	case IXP_QUERY:
+		outcome = query(skb, &frame);
 		break;
 #ifndef BATON_WITHOUT_LOOP
 	case IXP_LEAVE:

@@ -6,6 +6,7 @@
 import { type CounterInfo, counter } from './counter-info.js';
 import { IPV6_COUNTERS } from './ipv6-counters.js';
 import { MOVE_COUNTERS } from './move-counters.js';
+import { SEARCH_COUNTERS } from './search-counters.js';
 
 /** The engine's counters by name. Their order is their index in `Counters.values`. */
 export const COUNTERS = {
@@ -288,6 +289,7 @@ export const COUNTERS = {
     'IPv4 fragments for a virtual address, dropped because fragments have no ports. Look for a path MTU problem at the clients.',
   ),
   ...IPV6_COUNTERS,
+  ...SEARCH_COUNTERS,
   drop_malformed_tcp: counter(
     'segments',
     'Segments dropped because their TCP header has wrong lengths, wrong options, or contradictory flags. Scanners send such segments.',

@@ -99,4 +99,8 @@ export const MOVE_COUNTERS = {
     'sessions',
     'Connections that stay with their node from a request on, because the agent of the node is of a version that cannot let a session go.',
   ),
+  pinned_found: counter(
+    'sessions',
+    'Connections that stay with their node because they were found there (see found): what the client had asked for before is not known.',
+  ),
 } as const satisfies Readonly<Record<string, CounterInfo>>;

@@ -200,4 +200,12 @@ export const SHIM_COUNTERS = {
     'packets',
     'Packets that came in this way and are of another session or protocol. They may be forged.',
   ),
+  notice_owned: counter(
+    'notices',
+    'OWNED notices sent. A balancer asked about a connection that it did not know, and this machine has its socket.',
+  ),
+  query_not_ours: counter(
+    'frames',
+    'Questions of balancers about unknown connections that are none of this machine. Each question goes to all nodes.',
+  ),
 } as const satisfies Readonly<Record<string, CounterInfo>>;

@@ -43,6 +43,7 @@ import type { NodeChange, NodeTable } from './node-table.js';
 import type { EngineOptions, Observer, Timeouts } from './options.js';
 import { PassThrough } from './pass-through.js';
 import { Reception } from './reception.js';
+import { Search } from './search/search.js';
 import { Sweep } from './sweep.js';
 import { KERNEL_EVENT, kernelEventKind } from './table/kernel-event.js';
 import type { RecordReader } from './table/session-record.js';
@@ -77,6 +78,7 @@ export class Engine implements FrameSink, TimerHandler {
   private readonly leaving: Leaving;
   private readonly gathering: Gathering;
   private readonly inheritance: Inheritance;
+  private readonly search: Search;
 
   constructor(
     options: EngineOptions,
@@ -117,6 +119,7 @@ export class Engine implements FrameSink, TimerHandler {
       this.answers,
     );
     this.handshake = new Handshake(this.core, this.toClient);
+    this.search = new Search(this.core, this.handshake);
     this.leaving = new Leaving(this.core, this.toNode, this.handoff, following);
     this.collector = new Collector(
       this.core,
@@ -142,6 +145,7 @@ export class Engine implements FrameSink, TimerHandler {
       this.inheritance,
       this.leaving,
       this.gathering,
+      this.search,
     );
     this.sweep = new Sweep(this.core, this.toClient, this.toNode, this.handoff);
     this.reception = new Reception(this.core, {
@@ -157,6 +161,7 @@ export class Engine implements FrameSink, TimerHandler {
       gathering: this.gathering,
       notices: this.notices,
       sweep: this.sweep,
+      search: this.search,
     });
   }
 
@@ -245,11 +250,13 @@ export class Engine implements FrameSink, TimerHandler {
 
   /**
    * Must be called before the first frame. An engine of an earlier process may have answered SYNs:
-   * the first segments of those clients open sessions here.
+   * the first segments of those clients open sessions here. It may also have had sessions: nodes
+   * are asked for them, also those that have not reported yet.
    */
   begin(now: number): void {
     this.core.setNow(now);
     this.handshake.cookieSent(this.core.clock);
+    this.search.begin();
   }
 
   /**
@@ -338,6 +345,7 @@ export class Engine implements FrameSink, TimerHandler {
     this.core.timers.advance(now, this);
     this.core.judged?.tick(this.core.clock);
     this.core.parking.tick();
+    this.search.tick();
     this.sweep.tick();
   }
 

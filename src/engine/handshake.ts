@@ -244,19 +244,11 @@ export class Handshake {
     this.sendSynAck(slot);
   }
 
-  private sendSynAck(slot: number): void {
-    const { sessions, timers, options, now } = this.core;
-    const tries = sessions.tries(slot);
-    sessions.setTries(slot, tries + 1);
-    timers.set(slot, now + options.timeouts.synAck * 2 ** tries);
-    this.writer.synAck(slot);
-  }
-
   /**
    * A fresh slot, if necessary that of the oldest half-open session. -1, which is counted, when
    * there is none.
    */
-  private insert(client: number, portServer: number): number {
+  insert(client: number, portServer: number): number {
     const core = this.core;
     const { sessions } = core;
     let slot = sessions.insert(client, portServer, core.clock);
@@ -266,6 +258,14 @@ export class Handshake {
     }
     if (slot < 0) core.counters.count(Counter.drop_sessions_full);
     return slot;
+  }
+
+  private sendSynAck(slot: number): void {
+    const { sessions, timers, options, now } = this.core;
+    const tries = sessions.tries(slot);
+    sessions.setTries(slot, tries + 1);
+    timers.set(slot, now + options.timeouts.synAck * 2 ** tries);
+    this.writer.synAck(slot);
   }
 
   /**

@@ -20,6 +20,7 @@ import { IcmpErrors } from './icmp-errors.js';
 import type { Following } from './moving/following.js';
 import type { Gathering } from './moving/gathering.js';
 import type { PassThrough } from './pass-through.js';
+import type { Search } from './search/search.js';
 import { PARSED } from './segment.js';
 import type { Sweep } from './sweep.js';
 import { SessionFlag, SessionState } from './table/session-table.js';
@@ -41,6 +42,7 @@ export interface Receivers {
   readonly gathering: Gathering;
   readonly notices: Notices;
   readonly sweep: Sweep;
+  readonly search: Search;
 }
 
 export class Reception {
@@ -57,6 +59,7 @@ export class Reception {
   private readonly gathering: Gathering;
   private readonly notices: Notices;
   private readonly sweep: Sweep;
+  private readonly search: Search;
   private readonly icmpErrors: IcmpErrors;
 
   constructor(core: Core, parts: Receivers) {
@@ -73,6 +76,7 @@ export class Reception {
     this.gathering = parts.gathering;
     this.notices = parts.notices;
     this.sweep = parts.sweep;
+    this.search = parts.search;
     this.icmpErrors = new IcmpErrors(core);
   }
 
@@ -234,21 +238,26 @@ export class Reception {
 
   /**
    * A segment without a session, other than a SYN. It may be the first one that acknowledges a
-   * cookie.
+   * cookie, or of a connection that a node has.
    */
   private receiveFirst(server: number): void {
+    const { core, handshake } = this;
+    let slot: number = NO_CONNECTION;
     if (
-      !acknowledges(this.core.segment.flags) ||
-      !this.handshake.cookiesOutstanding ||
-      !this.core.servers.isOpen(server)
-    ) {
-      this.receiveUnknown();
+      acknowledges(core.segment.flags) &&
+      handshake.cookiesOutstanding &&
+      core.servers.isOpen(server)
+    )
+      slot = handshake.acceptCookie(server);
+    if (slot >= 0) {
+      this.collector.receive(slot);
       return;
     }
-    const slot = this.handshake.acceptCookie(server);
-    if (slot >= 0) this.collector.receive(slot);
+    const isReset = (core.segment.flags & TcpFlag.rst) !== 0;
+    const isUnknown = slot === NO_CONNECTION;
+    if (!isReset && this.search.receive(server, isUnknown)) return;
     // After TRY_LATER the client sends its segment again. An RST would end its connection.
-    else if (slot === NO_CONNECTION) this.receiveUnknown();
+    if (isUnknown) this.receiveUnknown();
   }
 
   /** A segment of no session (RFC 9293 section 3.10.7.1). */

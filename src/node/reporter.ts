@@ -37,7 +37,8 @@ export interface ReporterOptions {
 }
 
 /** What every agent of this version can do. */
-const ABILITIES = IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canReplay;
+const ABILITIES =
+  IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canReplay | IxcpFlag.canOwn;
 const INTERVAL_MS = 1_000;
 /** A balancer that answered before counts as silent after this time without an answer. */
 const SILENCE_MS = 5_000;

@@ -15,7 +15,7 @@ export const IXCP = {
   virtualAddress: 12,
   hole: 16,
   flags: 18,
-  /** The same bytes in ENDED. */
+  /** The same bytes in ENDED and OWNED. */
   answers: 18,
   clientPort: 20,
   virtualPort: 22,
@@ -40,6 +40,7 @@ export const IxcpType = {
   parked: 10,
   ended: 11,
   synAck: 12,
+  owned: 13,
 } as const;
 export const IxcpReason = {
   none: 0,
@@ -52,6 +53,7 @@ export const IxcpReason = {
   ending: 7,
   heldBack: 8,
   parked: 9,
+  closing: 10,
 } as const;
 /**
  * Flags of a report. `noWindowScale` to `noTimestamps` are IxpFlag bits, shifted by
@@ -68,6 +70,7 @@ export const IxcpFlag = {
   noCookies: 0x0080,
   canPark: 0x0100,
   canReplay: 0x0400,
+  canOwn: 0x0800,
   leaving: 0x8000,
 } as const;
 

@@ -39,6 +39,7 @@ export const IxpType = {
   awake: 7,
   replay: 8,
   carry: 9,
+  query: 10,
 } as const;
 
 /** Byte offsets in the header of IxpType.carry, which takes a packet across routers. */

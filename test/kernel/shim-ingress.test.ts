@@ -246,7 +246,7 @@ const INGRESS: readonly Case[] = [
     ...dropped,
     counters: ['drop_tcp_header'],
   },
-  { name: 'type 10', frame: handoff({ ixp: { type: 10 } }), ...dropped, counters: ['drop_type'] },
+  { name: 'type 99', frame: handoff({ ixp: { type: 99 } }), ...dropped, counters: ['drop_type'] },
   {
     name: 'a balancer that is not listed',
     frame: handoff({ ixp: { balancer: CLIENT } }),

@@ -87,7 +87,11 @@ t.test('each balancer gets a report with a tag for it', async (t) => {
     t.equal(view.getUint8(IXCP.type), IxcpType.report);
     t.equal(
       view.getUint16(IXCP.flags),
-      IxcpFlag.canAdopt | IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canReplay,
+      IxcpFlag.canAdopt |
+        IxcpFlag.namesAddresses |
+        IxcpFlag.canRelease |
+        IxcpFlag.canReplay |
+        IxcpFlag.canOwn,
     );
     t.ok(Math.abs(view.getUint32(IXCP.sequence) - before) <= 1);
   }
@@ -99,6 +103,7 @@ t.test('each balancer gets a report with a tag for it', async (t) => {
     IxcpFlag.namesAddresses |
     IxcpFlag.canRelease |
     IxcpFlag.canReplay |
+    IxcpFlag.canOwn |
     IxcpFlag.leaving;
   t.equal(last.getUint16(IXCP.flags), leaving);
   t.equal(last.getUint32(IXCP.session), first.getUint32(IXCP.session), 'one run, one nonce');

@@ -41,6 +41,7 @@ export const NOTICE = {
   parked: 10,
   ended: 11,
   synAck: 12,
+  owned: 13,
 } as const;
 export const IXP_TYPE = {
   adopt: 1,
@@ -51,6 +52,7 @@ export const IXP_TYPE = {
   resume: 6,
   awake: 7,
   replay: 8,
+  query: 10,
 } as const;
 
 /** A GET of a path that the test dispatcher knows. */

@@ -11,6 +11,7 @@ import type { Gathering } from '../moving/gathering.js';
 import type { Leaving } from '../moving/leaving.js';
 import type { ParkingNotice } from '../moving/parking.js';
 import { NodeAddresses } from '../node-addresses.js';
+import type { Search } from '../search/search.js';
 import { PORT_OF_IPV6 } from '../segment.js';
 import { KERNEL_EVENT, noticeType } from '../table/kernel-event.js';
 import { SessionFlag, SessionState } from '../table/session-table.js';
@@ -33,6 +34,7 @@ export class Notices {
   private readonly inheritance: Inheritance;
   private readonly leaving: Leaving;
   private readonly gathering: Gathering;
+  private readonly search: Search;
   /** The notice that is being handled. */
   private readonly said: ParkingNotice = {
     type: 0,
@@ -55,6 +57,7 @@ export class Notices {
     inheritance: Inheritance,
     leaving: Leaving,
     gathering: Gathering,
+    search: Search,
   ) {
     this.core = core;
     this.writer = writer;
@@ -63,6 +66,7 @@ export class Notices {
     this.inheritance = inheritance;
     this.leaving = leaving;
     this.gathering = gathering;
+    this.search = search;
   }
 
   /** An IXCP packet for us, whose IP header is parsed. */
@@ -149,6 +153,7 @@ export class Notices {
     said.acknowledgement = view.getUint32(at + IXCP.acknowledgement);
     said.answers = view.getUint16(at + IXCP.answers);
     if (server < 0) this.core.counters.count(Counter.drop_ixcp_stale);
+    else if (type === IxcpType.owned) this.search.owned(node, client, key, nonce, said);
     else this.take(node, client, key, nonce);
   }
 
