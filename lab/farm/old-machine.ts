@@ -176,6 +176,11 @@ http {
   server {
     listen 80;
     root /www;
+    location /old/put/ {
+      dav_methods PUT;
+      create_full_put_path on;
+      client_max_body_size 64m;
+    }
   }
 }
 `;

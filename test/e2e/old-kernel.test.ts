@@ -3,8 +3,11 @@
  * by replay of the handshake, without any setting.
  */
 import { randomBytes } from 'node:crypto';
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import t from 'tap';
 import { curl, curlAll, sha256 } from '../../lab/clients/curl.js';
+import { keptAlive } from '../../lab/clients/kept-alive.js';
 import { VIRTUAL_ADDRESS } from '../../lab/farm/addresses.js';
 import type { Farm } from '../../lab/farm/farm.js';
 import { whyNoFarm, withFarm } from '../../lab/farm/needs.js';
@@ -13,15 +16,21 @@ import { FILE_TIMEOUT_MS } from '../../lab/patience.js';
 
 const BASE = `http://${VIRTUAL_ADDRESS}`;
 const long = randomBytes(20_000_000);
+const upload = randomBytes(5_000_000);
+const MOVES = 20;
+const parts = [randomBytes(100_000), randomBytes(100_000)] as const;
 const resources = [
   { path: '/old/', nodes: ['n1'] },
   { path: '/new/', nodes: ['n2'] },
 ];
-const files = { 'old/a.txt': 'from Linux 6.1\n', 'old/long.bin': long };
+const files = { 'old/a.txt': 'from Linux 6.1\n', 'old/long.bin': long, 'old/part.bin': parts[0] };
 
 async function start(farm: Farm): Promise<void> {
   farm.webs[1]?.put('new/a.txt', 'from this kernel\n');
-  farm.configureBalancer(resources);
+  farm.webs[1]?.put('new/part.bin', parts[1]);
+  farm.configureBalancer(resources, {
+    virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: 80, keepAlive: 'migrate' }],
+  });
   await Promise.all([
     startOldMachine(farm, 0, files),
     farm.webs[1]?.start(),
@@ -69,6 +78,29 @@ t.test('a node with Linux 6.1', { skip: whyNoFarm() || whyNoOldMachine() }, asyn
         t.match(answer, { exit: 0, status: 200 }, option === '' ? 'all' : `without ${option}`);
         t.equal(sha256(answer.body), sha256(long));
       }
+    });
+
+    await t.test('an upload', async (t) => {
+      const body = path.join(farm.directory, 'upload.bin');
+      writeFileSync(body, upload);
+      const sent = await curl(farm.client, `${BASE}/old/put/upload.bin`, ['--upload-file', body]);
+      t.match(sent, { exit: 0, status: 201 });
+      t.equal(sha256((await get('/old/put/upload.bin')).body), sha256(upload));
+    });
+
+    await t.test('a kept-alive connection moves to it and away again', async (t) => {
+      const before = await counter('moved');
+      const requests = Array.from({ length: MOVES + 1 }, (_, index) => ({
+        path: index % 2 === 0 ? '/old/part.bin' : '/new/part.bin',
+      }));
+      const { connections, answers } = await keptAlive(farm.client, VIRTUAL_ADDRESS, requests);
+      t.equal(connections, 1);
+      const hashes = parts.map((part) => sha256(part));
+      t.same(
+        answers.map(({ status, sha256 }) => [status, sha256]),
+        requests.map((_, index) => [200, hashes[index % 2]]),
+      );
+      t.equal((await counter('moved')) - before, MOVES);
     });
 
     t.equal(await counter('handoff_refused'), 0);
