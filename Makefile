@@ -6,8 +6,8 @@ DESTDIR ?=
 SHELL := /bin/sh
 .DEFAULT_GOAL := build
 .PHONY: help setup build addon bpf typescript lint test test-unit run-tests demo demo-keep \
-	simulate demo-stop bench bench-farm bench-reload bench-moving bench-answers bench-forward \
-	bench-replay bench-micro install uninstall clean
+	simulate demo-stop bench bench-farm bench-reload bench-moving bench-answers bench-handoff \
+	bench-forward bench-replay bench-micro install uninstall clean
 
 # The bin directory of your own Node.js, 22 or newer, with npm. The default is .node/ of this
 # checkout.
@@ -121,6 +121,13 @@ bench-moving:
 	@scripts/setup.sh bench
 	@$(AGAIN) typescript addon bpf
 	@node --enable-source-maps dist/bench/moving/moving.bench.js $(ARGS)
+
+# Measures handoffs by adoption and by replay, next to stock HAProxy.
+bench-handoff:
+	@scripts/check-kernel.sh --adopt
+	@scripts/setup.sh bench
+	@$(AGAIN) typescript addon bpf
+	@node --enable-source-maps dist/bench/handoff/handoff.bench.js $(ARGS)
 
 # Measures answers of the balancer itself next to those of HAProxy.
 bench-answers:

@@ -45,6 +45,16 @@ request, for a path that no resource has. Baton answers with 404, and HAProxy an
 with \`http-request return\`. CPU is the time of the whole machine per answer, client included. Goal:
 at most 0.70 of HAProxy's.`,
   },
+  handoff: {
+    title: 'Adopt and replay',
+    about: `\`sudo make bench-handoff\`. One farm has a node that adopts its connections, one that
+gets them by replay of the handshake (\`handoff: replay\`), and one without Baton, which the client
+and stock HAProxy ask. wrk opens 32 connections at a time, each for one answer of 1 KB, so
+connections/s are handoffs/s. The tax is the CPU time of the whole machine per connection, client
+and nodes included, above that of a client which asks a node directly. The first byte is measured
+without other load, from connect() on. The downloads are from one node with \`handoff: replay\`,
+without offloads: directly and through Baton in turns.`,
+  },
   forward: {
     title: 'Small packets through mode forward',
     about: `\`sudo make bench-forward\`. The set-up is that of the [small packets on the first
