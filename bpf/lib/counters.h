@@ -117,7 +117,9 @@
 	X(HEAD_FORWARDED, "requests that the engine had judged before, forwarded without it")      \
 	X(FIN_ANSWERED, "FINs of clients that have an answer, acknowledged and reported")          \
 	X(HEAD_MOVED, "such requests with which the session came back to a parked socket")         \
-	X(ENDED_NOTED, "IXCP_ENDED notices checked and noted for the next request")
+	X(ENDED_NOTED, "IXCP_ENDED notices checked and noted for the next request")                \
+	X(CARRIED, "packets carried to nodes behind routers")                                      \
+	X(TO_ENGINE_CARRY, "segments that the engine finishes or cuts before they are carried")
 
 #define SHIM_INDEX(name, text) SHIM_##name,
 #define GUARD_INDEX(name, text) GUARD_##name,

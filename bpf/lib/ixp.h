@@ -141,6 +141,9 @@ struct carry_hdr {
 
 #define CARRY_LENGTH 8
 
+/* By how much a packet grows. */
+#define CARRY_BYTES (20 + CARRY_LENGTH)
+
 enum ixcp_type {
 	IXCP_ADOPTED = 1, /* the node has the socket, and has acknowledged up to `ack` */
 	IXCP_REFUSED = 2, /* the node cannot adopt, or not leave; `reason` says why */

@@ -17,7 +17,7 @@
 
 #include "ixp.h"
 
-#define SHARED_LAYOUT 7
+#define SHARED_LAYOUT 8
 #define MAX_WORKERS 8 /* engine threads */
 #define MAX_QUEUES 64 /* receive queues of the interface */
 #define MAX_XDP_NODES 1024
@@ -174,6 +174,8 @@ struct xdp_node {
 	__u32 interface;     /* 12 index of that interface, or OWN_STACK; 0: not resolved */
 	__be32 address;      /* 16 by which a later process recognizes the node */
 	__u32 redirect;      /* 20 1: OUTPUT_REDIRECT holds on that interface */
+	__u32 carry;         /* 24 bytes before each carried packet; 0: the node is on the link */
+	__u32 most;          /* 28 bytes of the largest packet that can be carried there */
 };
 
 /*
@@ -210,7 +212,7 @@ struct xdp_control {
 	__be32 own;        /*  24 the balancer's address */
 	__u32 interfaces;  /*  28 entries of `mac` in use */
 	__u8 mac[MAX_INTERFACES][6];  /*  32 our MAC addresses; other frames pass to the stack */
-	__u16 mss;                    /*  44 of SYN/ACKs */
+	__u16 mss;                    /*  44 main: of SYN/ACKs */
 	__u16 window;                 /*  46 of SYN/ACKs */
 	__u8 window_shift;            /*  48 of SYN/ACKs */
 	__u8 output;                  /*  49 main: OUTPUT_* */
@@ -231,7 +233,7 @@ struct xdp_control {
 	__u64 head_key[2];              /* 224 of the digests of heads */
 	__u32 alias[4];                 /* 240 key of aliases (alias.h) */
 	__u32 ipv6;                     /* 256 main: virtual servers with an IPv6 address */
-	__u32 pad;                      /* 260 always 0 */
+	__u32 most_frame;               /* 260 bytes of the largest frame for an AF_XDP socket */
 };
 
 /* SYNs get no answer when the engine's last tick was longer ago than this. */
@@ -267,7 +269,7 @@ struct kernel_event {
 
 BATON_ASSERT(sizeof(struct session_record) == 64, "session_record");
 BATON_ASSERT(sizeof(struct index_line) == 64, "index_line");
-BATON_ASSERT(sizeof(struct xdp_node) == 24, "xdp_node");
+BATON_ASSERT(sizeof(struct xdp_node) == 32, "xdp_node");
 BATON_ASSERT(sizeof(struct inline_server) == 8, "inline_server");
 BATON_ASSERT(sizeof(struct xdp_control) == 264, "xdp_control");
 BATON_ASSERT(sizeof(struct kernel_event) == 36, "kernel_event");

@@ -22,7 +22,6 @@
 #include "parse.h"
 
 /* What stands before the packet that is carried. */
-#define CARRY_BYTES (IPV4_BYTES + CARRY_LENGTH)
 #define CARRIED_OFFSET (IPV4_OFFSET + CARRY_BYTES)
 #define CARRY_FRAME_BYTES (CARRIED_OFFSET + IPV4_BYTES)
 #define PORT_BYTES 4

@@ -208,7 +208,7 @@ static __noinline int resume(struct xdp_md *ctx, const struct xdp_control *us,
 	follow(record, &segment);
 	__sync_fetch_and_add(&head->requests, 1);
 	count(XDP_HEAD_MOVED);
-	return send_to_node(ctx, node);
+	return send_wrapped(ctx, us, node, record->nonce, segment.total + IXP_LENGTH);
 }
 
 /*

@@ -200,7 +200,7 @@ static __always_inline int to_engine(struct xdp_md *ctx, const struct xdp_contro
 	__u32 socket = ctx->rx_queue_index * MAX_WORKERS + worker;
 	int verdict;
 
-	if (ctx->data_end - ctx->data > us->mss + TCP_FRAME_BYTES) {
+	if (ctx->data_end - ctx->data > us->most_frame) {
 		verdict = bpf_map_lookup_elem(&xsks, &socket) ? XDP_PASS : XDP_DROP;
 		if (verdict == XDP_PASS)
 			why = XDP_TO_ENGINE_UNCUT;
@@ -321,30 +321,6 @@ static __noinline int forward_through_stack(struct xdp_md *ctx, const struct xdp
 	write_macs(eth, node);
 	count(XDP_FORWARDED_BY_STACK);
 	return 1;
-}
-
-/* Sends a segment to the session's node. Only the MAC addresses change. */
-static __always_inline int forward(struct xdp_md *ctx, const struct xdp_control *us,
-                                   struct session_record *record, const struct segment *segment,
-                                   __u32 worker, int unfinished)
-{
-	const struct xdp_node *node = node_of(record);
-
-	if (!node) {
-		count(XDP_DROP_UNRESOLVED);
-		return XDP_DROP;
-	}
-	if (unfinished || node->interface == OWN_STACK) {
-		if (!forward_through_stack(ctx, node))
-			return to_engine(ctx, us, worker, XDP_TO_ENGINE_CHECKSUM);
-		count(XDP_FORWARDED);
-		count_more(XDP_FORWARDED_BYTES, ctx->data_end - ctx->data);
-		return XDP_PASS;
-	}
-	count(XDP_FORWARDED);
-	count_more(XDP_FORWARDED_BYTES, ctx->data_end - ctx->data);
-	write_macs(segment->eth, node);
-	return send_to_node(ctx, node);
 }
 
 #endif

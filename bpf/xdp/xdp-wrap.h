@@ -8,19 +8,15 @@
 #define BATON_XDP_WRAP_H
 
 #include "cookie.h"
-#include "xdp-session.h"
+#include "xdp-to-node.h"
 
 /*
  * True for a segment with new payload that acknowledges nothing of the response. All other segments
  * go to the engine.
  */
-static __always_inline int can_wrap(const struct xdp_control *us,
-                                    const struct session_record *record,
-                                    const struct segment *segment)
+static __always_inline int can_wrap(const struct session_record *record,
+                                    const struct segment *segment, __u32 most)
 {
-	/* The MTU is the offered MSS and three headers: see `mss` in src/engine/core.ts. */
-	__u32 most = us->mss + IPV4_BYTES + TCP_BYTES;
-
 	return (segment->flags & (TCP_ACK | TCP_SYN | TCP_FIN | TCP_RST)) == TCP_ACK &&
 	       segment->payload > 0 && segment->total <= most &&
 	       segment->seq - record->handed_to <= MOST_AHEAD &&
@@ -63,12 +59,13 @@ static __noinline int wrap(struct xdp_md *ctx, const struct xdp_control *us,
 		struct ixp_words words;
 	} ixp;
 
-	if (!parse_segment((void *)(long)ctx->data, (void *)(long)ctx->data_end, &segment) ||
-	    !can_wrap(us, record, &segment))
-		return XDP_PASS;
-
 	const struct xdp_node *node = node_of(record);
+	__u32 most = node && node->carry ? node->most - IXP_LENGTH : us->most_frame - IPV4_OFFSET;
 	__u32 ms = clock_ms();
+
+	if (!parse_segment((void *)(long)ctx->data, (void *)(long)ctx->data_end, &segment) ||
+	    !can_wrap(record, &segment, most))
+		return XDP_PASS;
 
 	if (!node) {
 		count(XDP_DROP_UNRESOLVED);
@@ -106,7 +103,7 @@ static __noinline int wrap(struct xdp_md *ctx, const struct xdp_control *us,
 	record->last_seen = ms;
 	follow(record, &segment);
 	count(XDP_WRAPPED);
-	return send_to_node(ctx, node);
+	return send_wrapped(ctx, us, node, record->nonce, segment.total + IXP_LENGTH);
 }
 
 #endif

@@ -231,6 +231,14 @@ export const XDP_COUNTERS = {
     'notices',
     'Notices that all answers of a node have ended, which the kernel checked and noted for the next request of the session.',
   ),
+  carried: counter(
+    'packets',
+    'Packets that the XDP program carried to nodes behind routers (`via`). They are part of forwarded and wrapped.',
+  ),
+  to_engine_carry: counter(
+    'segments',
+    'Segments for nodes behind routers that the XDP program gave to the engine: they were too large to be carried whole, or their checksum was left to hardware.',
+  ),
 } as const satisfies Infos;
 
 export type GuardCounter = keyof typeof GUARD_COUNTERS;

@@ -53,7 +53,7 @@ export function checkBalancerRules(
     source.wrong(['nodeInterface'], `${what}, expected another interface, or leave out the key`);
   }
   checkLocal(source, nodes);
-  checkCarried(source, data, servers, nodes);
+  checkCarried(source, servers, nodes);
   checkResources(source, data.resources, servers, known, used);
   for (const { entry, at } of nodes) {
     if (typeof entry.name === 'string' && !used.has(entry.name)) {
@@ -79,23 +79,15 @@ function checkLocal(source: Source, nodes: readonly Entry[]): void {
 }
 
 /** Packets are carried across routers only as far as this version can. */
-function checkCarried(
-  source: Source,
-  data: Record<string, unknown>,
-  servers: readonly Entry[],
-  nodes: readonly Entry[],
-): void {
+function checkCarried(source: Source, servers: readonly Entry[], nodes: readonly Entry[]): void {
   const carried = nodes.find(({ entry }) => entry.via === 'ixp');
   if (carried === undefined) return;
   const at = [...carried.at, 'via'];
-  if (data.datapath === 'xdp')
-    source.wrong(at, 'is "ixp", but datapath is xdp: use datapath: packet');
   for (const { entry } of servers) {
-    const name = quoted(String(entry.name));
-    if (entry.mode === 'forward')
-      source.wrong(at, `is "ixp", but virtual server ${name} has mode: forward, expected "link"`);
+    const what = `is "ixp", but virtual server ${quoted(String(entry.name))}`;
+    if (entry.mode === 'forward') source.wrong(at, `${what} has mode: forward, expected "link"`);
     if (typeof entry.address === 'string' && entry.address.includes(':'))
-      source.wrong(at, `is "ixp", but virtual server ${name} has an IPv6 address, expected "link"`);
+      source.wrong(at, `${what} has an IPv6 address, expected "link"`);
   }
 }
 

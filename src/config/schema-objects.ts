@@ -228,7 +228,7 @@ export const Node = Type.Object(
     via: whereItApplies(
       choice(
         NODE_VIAS,
-        'How packets get to the node. `link`: it is on the link of the interface, and only MAC addresses change. `ixp`: it is behind routers, and each packet is carried in a packet to its own address, from which its shim takes it. That needs `datapath: packet`.',
+        'How packets get to the node. `link`: it is on the link of the interface, and only MAC addresses change. `ixp`: it is behind routers, and each packet is carried in a packet to its own address, from which its shim takes it.',
         NODE_DEFAULTS.via,
       ),
     ),

@@ -6,7 +6,7 @@
  */
 
 /** A balancer takes over the sessions of an earlier run only if this number is the same. */
-export const SHARED_LAYOUT = 7;
+export const SHARED_LAYOUT = 8;
 export const MAX_WORKERS = 8;
 /** Capacity of map `nodes`, and slots for nodes everywhere. */
 export const MAX_XDP_NODES = 1024;
@@ -31,6 +31,7 @@ export const CONTROL = {
   own: 24,
   interfaces: 28,
   mac: 32,
+  /** The main thread may write it at any time. */
   mss: 44,
   window: 46,
   windowShift: 48,
@@ -67,6 +68,7 @@ export const CONTROL = {
   alias: 240,
   /** Virtual servers with an IPv6 address. The main thread may write it at any time. */
   ipv6: 256,
+  mostFrame: 260,
 } as const;
 export const CONTROL_BYTES = 264;
 export const INLINE_SERVERS = 4;
@@ -95,8 +97,11 @@ export const NODE = {
   /** Network byte order. */
   address: 16,
   redirect: 20,
+  /** Bytes before each carried packet; 0: the node is on the link. */
+  carry: 24,
+  most: 28,
 } as const;
-export const NODE_BYTES = 24;
+export const NODE_BYTES = 32;
 /** In place of the interface: the node is this machine (OWN_STACK of bpf/lib/config.h). */
 export const OWN_STACK = 0xffff_ffff;
 

@@ -46,7 +46,7 @@ export class Carrier {
     const { core } = this;
     const { offset, length, frameFlags } = core.segment;
     const node = core.sessions.node(slot);
-    if (core.nodes.carried[node] === 1)
+    if (core.nodes.carried[node] !== 0)
       return this.forward(offset, frameFlags, node, core.sessions.nonce(slot));
     core.addressTo(offset, node);
     core.transmit.forward(offset, length, frameFlags, core.portTo(node));

@@ -3,8 +3,10 @@
  * both by slot. So nothing is ever renumbered: an engine takes another farm between two batches,
  * and sessions do not notice.
  */
+
 import { BatonError } from '../base/errors.js';
 import type { Address6 } from '../wire/address.js';
+import { CARRY_BYTES } from '../wire/ixp.js';
 import type { Timeouts } from './options.js';
 
 /** An address of either family. IPv4 is an unsigned 32-bit number. */
@@ -35,6 +37,16 @@ export interface NodeAt {
 export const VIAS = ['link', 'ixp'] as const;
 /** How packets get to a node: on its link, or carried in packets to its own address. */
 export type Via = (typeof VIAS)[number];
+
+/** By how many bytes packets to a node grow. */
+export function carryBytes(via: Via | undefined): number {
+  return via === 'ixp' ? CARRY_BYTES : 0;
+}
+
+/** The same of all nodes: the largest. */
+export function mostCarryBytes(nodes: readonly { readonly via?: Via }[]): number {
+  return nodes.reduce((most, { via }) => Math.max(most, carryBytes(via)), 0);
+}
 
 /** How a node gets a connection: after a handshake and a look-up, or by its first packet. */
 export const Mode = { handoff: 0, forward: 1 } as const;

@@ -6,8 +6,8 @@ import { BatonError } from '../base/errors.js';
 import type { NodeStates } from '../directory/node-states.js';
 import type { NodeObstacle } from '../directory/obstacle.js';
 import { LOCAL_NODE } from '../wire/address.js';
-import { CARRY_BYTES, IxpFlag } from '../wire/ixp.js';
-import { type NodeAt, type NumberOf, onlyIpv4, requireUnused } from './farm.js';
+import { IxpFlag } from '../wire/ixp.js';
+import { carryBytes, type NodeAt, type NumberOf, onlyIpv4, requireUnused } from './farm.js';
 import { WithheldOptions } from './withheld-options.js';
 
 /** The node number in the record of a session that no node has: the balancer answers it itself. */
@@ -20,7 +20,7 @@ export interface NodeChange {
   readonly address: Uint32Array;
   /** By slot. 1: the node is retired. */
   readonly retired: Uint8Array;
-  /** By slot. 1: packets to the node are carried across routers. */
+  /** By slot. Bytes by which packets to the node grow; 0: the node is on the link. */
   readonly carried: Uint8Array;
   /** The slots whose address changes. */
   readonly changed: readonly number[];
@@ -40,9 +40,9 @@ export class NodeTable {
   readonly movedAt: Float64Array;
   readonly states: NodeStates;
   readonly withheld: WithheldOptions;
-  /** By slot. 1: packets to the node are carried across routers. */
+  /** By slot. Bytes by which packets to the node grow; 0: the node is on the link. */
   carried: Uint8Array;
-  /** By how much packets to some nodes grow. */
+  /** The largest of these numbers. */
   carryBytes = 0;
   private retired: Uint8Array;
   /** The slot of the balancer itself, which is a node, too; -1: it is none. */
@@ -93,7 +93,7 @@ export class NodeTable {
         throw new BatonError('BATON_CONFIG', `there is room for ${this.count} nodes`);
       address[node.slot] = this.numberOf(node.address);
       retired[node.slot] = node.retired ? 1 : 0;
-      carried[node.slot] = node.via === 'ixp' ? 1 : 0;
+      carried[node.slot] = carryBytes(node.via);
     }
     const changed: number[] = [];
     for (let slot = 0; slot < this.count; slot++) {
@@ -108,7 +108,7 @@ export class NodeTable {
   /** Puts the prepared nodes in place. The MAC address of a slot with another node is unknown. */
   commit({ address, retired, carried, changed }: NodeChange): void {
     this.carried = carried;
-    this.carryBytes = carried.includes(1) ? CARRY_BYTES : 0;
+    this.carryBytes = Math.max(0, ...carried);
     this.address = address;
     this.retired = retired;
     let end = address.length;

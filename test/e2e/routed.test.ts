@@ -25,7 +25,6 @@ const ROUTED: FarmUse = {
     { path: '/post', nodes: ['n1'] },
   ],
   balancer: {
-    datapath: 'packet',
     timeouts: { linger: '300ms', closing: '2s' },
     nodes: [
       { name: 'n1', address: '10.98.0.3', via: 'ixp' },

@@ -23,6 +23,7 @@ import {
   SHARED_LAYOUT,
   NODE as XDP_NODE,
 } from '../../src/datapath/xdp-layout.js';
+import { carryBytes, type Via } from '../../src/engine/farm.js';
 import type { ForwardSizes } from '../../src/engine/forward/tables.js';
 import type { HeadMemory } from '../../src/engine/moving/judged-heads.js';
 import { KERNEL_EVENT_WORDS } from '../../src/engine/table/kernel-event.js';
@@ -46,6 +47,7 @@ import {
   KEY,
   LO,
   MSS,
+  MTU,
   NODE,
   type Outcome,
   PORTS,
@@ -59,6 +61,8 @@ import {
 } from './xdp-packets.js';
 
 const RING_BYTES = 4096;
+/** Ethernet, IPv4 and TCP without options. */
+const FRAME_HEADERS = 54;
 const MOST_EVENTS = 256;
 /** The secret of the digests of heads. */
 export const HEAD_KEY = Uint8Array.from({ length: 16 }, (_, index) => index * 13 + 5);
@@ -194,8 +198,14 @@ export class Fast {
   }
 
   /** Sets a node, with the usual node's address. Interface 0: not resolved. */
-  node(index: number, node: { mac: string; interface: number; redirect?: boolean }): void {
+  node(
+    index: number,
+    node: { mac: string; interface: number; redirect?: boolean; via?: Via },
+  ): void {
     const at = index * NODE_BYTES;
+    const carry = carryBytes(node.via);
+    this.nodes.setUint32(at + XDP_NODE.carry, carry, true);
+    this.nodes.setUint32(at + XDP_NODE.most, MTU - carry, true);
     new Uint8Array(this.nodes.buffer).set(addressBytes(NODE.address), at + XDP_NODE.address);
     new Uint8Array(this.nodes.buffer).set(join8(macBytes(node.mac), macBytes(BALANCER.mac)), at);
     this.nodes.setUint32(at + XDP_NODE.redirect, node.redirect ? 1 : 0, true);
@@ -367,6 +377,7 @@ export class Fast {
     word(CONTROL.interfaces, 1);
     bytes.set(macBytes(BALANCER.mac), CONTROL.mac);
     control.setUint16(CONTROL.mss, MSS, true);
+    control.setUint32(CONTROL.mostFrame, MSS + FRAME_HEADERS, true);
     control.setUint16(CONTROL.window, WINDOW, true);
     control.setUint8(CONTROL.windowShift, WINDOW_SHIFT);
     bytes.set(KEY, CONTROL.key);

@@ -1,12 +1,12 @@
 /** Chooses the datapath of a balancer: XDP if possible, else AF_PACKET rings. */
 import { BatonError, reasonOf } from '../../base/errors.js';
-import { offeredMss, offeredWindow, WINDOW_SHIFT } from '../../engine/syn-ack-options.js';
+import { offeredWindow, WINDOW_SHIFT } from '../../engine/syn-ack-options.js';
 import type { Journal } from '../../host/journal/journal.js';
 import { hasPins, pinName } from '../../host/pins.js';
 import { hasXdp } from '../../host/xdp.js';
 import { formatAddress, isAddress6 } from '../../wire/address.js';
 import { forwardSizes } from '../forward/sizes.js';
-import type { NodeSlot, ServerSlot } from '../objects/farm.js';
+import type { ServerSlot } from '../objects/farm.js';
 import type { Secrets } from '../threads/engine-messages.js';
 import { shareOfLimits } from '../threads/limits.js';
 import type { MachineInterfaces } from './interfaces.js';
@@ -35,12 +35,8 @@ export async function openXdpIfChosen(
 ): Promise<XdpProgram | undefined> {
   const { datapath, log } = options;
   const { index } = prepared.interfaces.clients.info;
-  const carried = options.farm.nodes.find(({ via }) => via === 'ixp');
-  if (carried !== undefined && !prepared.foundEarlier && datapath === 'auto') {
-    log.info(`datapath packet, because node ${carried.name} has via ixp`);
-  } else if (datapath !== 'packet') {
+  if (datapath !== 'packet') {
     try {
-      requireOnLink(options.farm.nodes);
       return await openXdp(options, prepared);
     } catch (error) {
       const known = error instanceof BatonError;
@@ -59,18 +55,6 @@ export async function openXdpIfChosen(
   return undefined;
 }
 
-/**
- * The program forwards to the link only.
- * @throws BatonError BATON_CONFIG for a node behind routers
- */
-export function requireOnLink(nodes: readonly Pick<NodeSlot, 'name' | 'via'>[]): void {
-  const node = nodes.find(({ via }) => via === 'ixp');
-  if (node === undefined) return;
-  throw new BatonError('BATON_CONFIG', `node ${node.name} has via ixp, and the datapath is xdp`, {
-    hint: 'start with `datapath: packet`',
-  });
-}
-
 async function openXdp(
   options: MachineOptions,
   { interfaces, seeds, journal }: Prepared,
@@ -86,8 +70,8 @@ async function openXdp(
       limits: shareOfLimits(limits, workers),
       forward: forwardSizes(options.farm.servers, limits.sessions),
       seeds,
+      mtu: Math.min(clients.info.mtu, nodes?.info.mtu ?? clients.info.mtu),
       offer: {
-        mss: offeredMss(Math.min(clients.info.mtu, nodes?.info.mtu ?? clients.info.mtu)),
         window: offeredWindow(limits.headBytes),
         windowShift: WINDOW_SHIFT,
       },

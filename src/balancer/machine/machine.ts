@@ -26,7 +26,7 @@ import type { KernelForwarding } from '../forward/forwarder.js';
 import type { FarmSlots } from '../objects/farm.js';
 import type { NodeInterfaceStart, PacketStart, XdpStart } from '../threads/engine-messages.js';
 import { addressesOf, applyChange, type PreparedChange, requireChange } from './change.js';
-import { openXdpIfChosen, requireIpv4, requireOnLink } from './datapath-choice.js';
+import { openXdpIfChosen, requireIpv4 } from './datapath-choice.js';
 import { Guard } from './guard.js';
 import { InterfaceWatch, lockInterfaces, type MachineInterfaces } from './interfaces.js';
 import { requireNoListener } from './listeners.js';
@@ -226,7 +226,6 @@ export class Machine {
     };
     try {
       if (this.xdp?.servesIpv6 === false) requireIpv4(next.servers);
-      if (this.xdp !== undefined) requireOnLink(next.nodes);
       await requireChange(this.farm, next, this.interfaces.clients, this.address);
       // Before the engine threads know the node.
       await this.openLocal(next);

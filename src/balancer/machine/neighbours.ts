@@ -6,6 +6,7 @@
  * resolved again.
  */
 import { reasonOf } from '../../base/errors.js';
+import { carryBytes } from '../../engine/farm.js';
 import { routeTo } from '../../host/addresses.js';
 import {
   type InterfaceInfo,
@@ -274,7 +275,7 @@ export class NeighbourWatch {
         this.report(
           node,
           undefined,
-          node.via === 'ixp'
+          isCarried(node)
             ? `no route leads to ${formatAddress(address)} by ${this.options.interface}`
             : `${formatAddress(address)} is not on the link of ${this.options.interface}`,
         );
@@ -338,7 +339,7 @@ export class NeighbourWatch {
     for (const node of nodes) {
       const asks = info !== undefined && !isOnLink(info, node.address);
       const route = asks ? await ask(node.address) : undefined;
-      const gateway = node.via === 'ixp' ? route?.gateway : undefined;
+      const gateway = isCarried(node) ? route?.gateway : undefined;
       node.routed = route?.interface === name && route.gateway === gateway;
       node.hop = gateway ?? node.address;
     }
@@ -349,6 +350,11 @@ export class NeighbourWatch {
   private noteAddresses(): void {
     this.addresses = new Set(Array.from(this.entries.values(), ({ hop }) => hop));
   }
+}
+
+/** Whether packets to the node may pass routers. */
+function isCarried({ via }: Place): boolean {
+  return carryBytes(via) > 0;
 }
 
 /** Whether an address is in the subnet of one of the interface's addresses. */

@@ -5,6 +5,8 @@
 import { CONTROL } from '../../datapath/xdp-layout.js';
 import { type Address, addressBytes } from '../../wire/address.js';
 import { aliasKey } from '../../wire/alias.js';
+import { ETHERNET_HEADER_BYTES } from '../../wire/ethernet.js';
+import { IXP_HEADER_BYTES } from '../../wire/ixp.js';
 import type { Secrets } from '../threads/engine-messages.js';
 
 const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
@@ -21,8 +23,10 @@ export interface ControlValues {
   own: Address;
   /** MAC address of the clients' interface. */
   mac: Uint8Array;
-  /** The values that SYN/ACKs offer. */
-  offer: { mss: number; window: number; windowShift: number };
+  /** The window that SYN/ACKs offer. */
+  offer: { window: number; windowShift: number };
+  /** MTU in bytes, the smaller one of the two interfaces. */
+  mtu: number;
   /** 16 bytes, shared with the nodes. */
   key: Uint8Array;
   /** 32 bytes, for sequence numbers and cookies. */
@@ -38,7 +42,8 @@ export interface ControlValues {
 
 /**
  * Writes everything except the layout number, which starts the program, the virtual servers
- * (xdp-servers.ts), and the fields that the engine and the kernel write later.
+ * (xdp-servers.ts), the MSS, which depends on the nodes, and the fields that the engine and the
+ * kernel write later.
  */
 export function writeControl(control: ArrayBuffer, values: ControlValues): void {
   const { seeds, offer } = values;
@@ -53,7 +58,8 @@ export function writeControl(control: ArrayBuffer, values: ControlValues): void 
   bytes.set(addressBytes(values.own), CONTROL.own);
   words[CONTROL.interfaces / WORD_BYTES] = 1;
   bytes.set(values.mac, CONTROL.mac);
-  halves[CONTROL.mss / HALF_BYTES] = offer.mss;
+  // A client that keeps to the MSS sends no larger frame.
+  words[CONTROL.mostFrame / WORD_BYTES] = ETHERNET_HEADER_BYTES + values.mtu - IXP_HEADER_BYTES;
   halves[CONTROL.window / HALF_BYTES] = offer.window;
   bytes[CONTROL.windowShift] = offer.windowShift;
   words[CONTROL.forwardSets / WORD_BYTES] = values.forwardSets;

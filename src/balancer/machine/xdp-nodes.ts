@@ -3,17 +3,25 @@
  * reads while we write.
  */
 import { NODE, NODE_BYTES, OWN_STACK } from '../../datapath/xdp-layout.js';
+import { carryBytes, type Via } from '../../engine/farm.js';
 import { type Address, addressBytes, LOCAL_NODE, UNSPECIFIED } from '../../wire/address.js';
 
 const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
 const MAC_BYTES = 6;
 
+/** Where a node is. */
+interface Place {
+  readonly address: Address;
+  readonly via?: Via | undefined;
+}
+
 export class XdpNodes {
   private readonly bytes: Uint8Array;
   private readonly words: Uint32Array;
   /** By slot. */
-  private readonly addresses = new Map<number, Address>();
+  private readonly known = new Map<number, Place>();
   private readonly by: { index: number; mac: Uint8Array };
+  private readonly mtu: number;
   private redirects = false;
 
   private readonly clients: { mac: Uint8Array };
@@ -22,33 +30,37 @@ export class XdpNodes {
    * @param memory of the map
    * @param by the interface by which nodes are reached
    * @param clients that of the clients
+   * @param mtu of these interfaces: the smaller one
    */
   constructor(
     memory: ArrayBuffer,
     by: { index: number; mac: Uint8Array },
     clients: { mac: Uint8Array },
+    mtu: number,
   ) {
     this.bytes = new Uint8Array(memory);
     this.words = new Uint32Array(memory);
     this.by = by;
     this.clients = clients;
+    this.mtu = mtu;
   }
 
   /**
    * Makes the map hold these nodes and no others. The MAC address of a slot with another address
-   * than before is not known.
+   * than before, or with another way to it, is not known.
    */
-  set(nodes: readonly { slot: number; address: Address }[]): void {
-    const wanted = new Map(nodes.map(({ slot, address }) => [slot, address]));
-    for (const slot of this.addresses.keys()) {
+  set(nodes: readonly (Place & { slot: number })[]): void {
+    const wanted = new Map(nodes.map(({ slot, address, via }) => [slot, { address, via }]));
+    for (const slot of this.known.keys()) {
       if (wanted.has(slot)) continue;
-      this.writeAddress(slot, UNSPECIFIED);
-      this.addresses.delete(slot);
+      this.writePlace(slot, { address: UNSPECIFIED });
+      this.known.delete(slot);
     }
-    for (const [slot, address] of wanted) {
-      if (this.addresses.get(slot) === address) continue;
-      this.writeAddress(slot, address);
-      this.addresses.set(slot, address);
+    for (const [slot, place] of wanted) {
+      const before = this.known.get(slot);
+      if (before?.address === place.address && before.via === place.via) continue;
+      this.writePlace(slot, place);
+      this.known.set(slot, place);
     }
   }
 
@@ -57,12 +69,12 @@ export class XdpNodes {
    */
   setMac(slot: number, mac: Uint8Array | undefined): void {
     const { words, clients } = this;
-    const own = this.addresses.get(slot) === LOCAL_NODE;
+    const own = this.known.get(slot)?.address === LOCAL_NODE;
     const by = own ? { index: OWN_STACK, mac: clients.mac } : this.by;
     const at = slot * NODE_BYTES;
     // While this word is 0, the program does not use the other fields.
     Atomics.store(words, (at + NODE.interface) / WORD_BYTES, 0);
-    if (mac === undefined || !this.addresses.has(slot)) return;
+    if (mac === undefined || !this.known.has(slot)) return;
     this.bytes.set(mac.subarray(0, MAC_BYTES), at + NODE.destination);
     this.bytes.set(by.mac, at + NODE.source);
     this.writeRedirect(slot);
@@ -72,13 +84,17 @@ export class XdpNodes {
   /** Whether frames to nodes leave by the map `ports`, because XDP_TX may lose them. */
   setRedirects(redirects: boolean): void {
     this.redirects = redirects;
-    for (const slot of this.addresses.keys()) this.writeRedirect(slot);
+    for (const slot of this.known.keys()) this.writeRedirect(slot);
   }
 
-  private writeAddress(slot: number, address: Address): void {
+  private writePlace(slot: number, { address, via }: Place): void {
+    const { words, mtu } = this;
     const at = slot * NODE_BYTES;
-    Atomics.store(this.words, (at + NODE.interface) / WORD_BYTES, 0);
+    const carry = carryBytes(via);
+    Atomics.store(words, (at + NODE.interface) / WORD_BYTES, 0);
     this.bytes.set(addressBytes(address), at + NODE.address);
+    words[(at + NODE.carry) / WORD_BYTES] = carry;
+    words[(at + NODE.most) / WORD_BYTES] = mtu - carry;
     this.writeRedirect(slot);
   }
 

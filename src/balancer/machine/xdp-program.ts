@@ -22,8 +22,10 @@ import {
   OUTPUT,
   SHARED_LAYOUT,
 } from '../../datapath/xdp-layout.js';
+import { mostCarryBytes } from '../../engine/farm.js';
 import type { ForwardMemory, ForwardSizes } from '../../engine/forward/tables.js';
 import { voidHeads } from '../../engine/moving/judged-heads.js';
+import { offeredMss } from '../../engine/syn-ack-options.js';
 import { indexWordsFor } from '../../engine/table/session-index.js';
 import { hostU32, loadObject, sumsByName } from '../../host/bpf-object.js';
 import type { Journal } from '../../host/journal/journal.js';
@@ -86,8 +88,10 @@ export interface XdpOptions extends Pick<MachineConfig, 'interface' | 'workers'>
   /** Sizes of the tables of virtual servers with mode forward. */
   forward: ForwardSizes;
   seeds: Secrets['seeds'];
-  /** The values that SYN/ACKs offer. */
-  offer: { mss: number; window: number; windowShift: number };
+  /** MTU in bytes, the smaller one of the two interfaces. */
+  mtu: number;
+  /** The window that SYN/ACKs offer. */
+  offer: { window: number; windowShift: number };
   warn: (message: string) => void;
 }
 
@@ -155,6 +159,7 @@ export class XdpProgram implements KernelForwarding {
         this.object.mapMemory('nodes'),
         options.nodeInterface?.info ?? options.info,
         options.info,
+        options.mtu,
       );
       this.servers = new XdpServers(this.object, this.control, new Aliases(options.key));
       this.memory = {
@@ -265,6 +270,8 @@ export class XdpProgram implements KernelForwarding {
   /** Makes the program know these nodes and no others. Those in new slots have no MAC address. */
   setNodes(nodes: readonly NodeSlot[]): void {
     this.nodeMap.set(nodes);
+    const mss = offeredMss(this.options.mtu - mostCarryBytes(nodes));
+    new DataView(this.control).setUint16(CONTROL.mss, mss, true);
   }
 
   /** Sets the MAC address (six bytes) of a node's slot; undefined: it is not known any more. */

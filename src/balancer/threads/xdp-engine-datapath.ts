@@ -13,9 +13,6 @@ import { SESSION_ADDRESS_BYTES } from '../../engine/table/client-addresses.js';
 import { KERNEL_EVENT_WORDS } from '../../engine/table/kernel-event.js';
 import { SESSION_RECORD_BYTES } from '../../engine/table/session-record.js';
 import { native } from '../../host/native.js';
-import { ETHERNET_HEADER_BYTES } from '../../wire/ethernet.js';
-import { IPV4_HEADER_BYTES } from '../../wire/ipv4.js';
-import { TCP_HEADER_BYTES } from '../../wire/tcp.js';
 import { EarlierTable } from './earlier-table.js';
 import type { EngineDatapath } from './engine-datapath.js';
 import type { EngineStart, XdpStart } from './engine-messages.js';
@@ -114,8 +111,7 @@ export class XdpEngineDatapath implements EngineDatapath {
  * come in by the StackInlet: `to_engine` of xdp-session.h passes them on.
  */
 function largestFrame(control: ArrayBuffer): number {
-  const mss = new DataView(control).getUint16(CONTROL.mss, true);
-  return ETHERNET_HEADER_BYTES + IPV4_HEADER_BYTES + TCP_HEADER_BYTES + mss;
+  return new DataView(control).getUint32(CONTROL.mostFrame, true);
 }
 
 /** The worker's part of the maps with heads; undefined: the program forwards none by itself. */

@@ -419,7 +419,7 @@ export class NodeWriter {
     view.setUint32(ixp + IXP.tsecr, this.core.tsvalOf(slot));
     sealIxp(view, frame + IP, ixp, core.hash);
     const length = ixp + IXP_HEADER_BYTES + tcpBytes - frame;
-    if (core.nodes.carried[node] === 1) {
+    if (core.nodes.carried[node] !== 0) {
       this.carrier.commit(frame, length, node, sessions.nonce(slot));
     } else {
       core.addressTo(frame, node);

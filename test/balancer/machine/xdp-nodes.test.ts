@@ -6,10 +6,11 @@ import { NODE, NODE_BYTES } from '../../../src/datapath/xdp-layout.js';
 
 const MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
 const BY = { index: 7, mac: Uint8Array.of(2, 0, 0, 0, 0, 9) };
+const MTU = 1_500;
 
 function made(): { nodes: XdpNodes; element: (node: number) => unknown } {
   const memory = new ArrayBuffer(3 * NODE_BYTES);
-  const nodes = new XdpNodes(memory, BY, BY);
+  const nodes = new XdpNodes(memory, BY, BY, MTU);
   nodes.set(
     ['10.0.0.1', '10.0.0.2'].map((address, slot) => ({ slot, address: addressNumber(address) })),
   );
@@ -40,6 +41,33 @@ t.test('a node is used from the time that its MAC address is known', async (t) =
   t.match(element(0), { address: '10.0.0.1', interface: 0 });
   nodes.setMac(1, undefined);
   t.match(element(1), { interface: 0 });
+});
+
+t.test('packets to nodes behind routers grow', async (t) => {
+  const memory = new ArrayBuffer(3 * NODE_BYTES);
+  const nodes = new XdpNodes(memory, BY, BY, MTU);
+  const view = new DataView(memory);
+  const address = addressNumber('10.0.0.1');
+  const shown = (slot: number): unknown => {
+    const at = slot * NODE_BYTES;
+    return [
+      view.getUint32(at + NODE.carry, true),
+      view.getUint32(at + NODE.most, true),
+      view.getUint32(at + NODE.interface, true),
+    ];
+  };
+  nodes.set([
+    { slot: 0, address, via: 'link' },
+    { slot: 1, address, via: 'ixp' },
+  ]);
+  for (const slot of [0, 1]) nodes.setMac(slot, MAC);
+  t.same([0, 1].map(shown), [
+    [0, MTU, BY.index],
+    [28, MTU - 28, BY.index],
+  ]);
+  nodes.set([{ slot: 0, address, via: 'ixp' }]);
+  t.same(shown(0), [28, MTU - 28, 0], 'with another way, the MAC address is another one');
+  t.same(shown(1), [0, MTU, 0]);
 });
 
 t.test('how frames leave holds for all nodes, also for those resolved later', async (t) => {
