@@ -48,6 +48,7 @@ export type Change =
       host?: string;
       path: string;
       alpn?: readonly string[];
+      virtualServer?: string;
       node?: string;
     };
 

@@ -5,6 +5,7 @@ import { ControlApi } from '../api/server.js';
 import { monotonicClock } from '../base/clock.js';
 import { BatonError, reasonOf } from '../base/errors.js';
 import type { ProgramLog } from '../base/log.js';
+import { allResources } from '../config/data.js';
 import type { LoadedFile } from '../config/load.js';
 import { formatPlace } from '../config/virtual-server.js';
 import { WithheldOptions, withheldMemory } from '../engine/withheld-options.js';
@@ -295,7 +296,7 @@ async function openDoor(options: StartOptions, parts: FarmParts): Promise<Change
     api: counters,
     log,
   });
-  const { resources } = loaded.data;
+  const resources = allResources(loaded.data);
   const resourceCounts = new ResourceCounts(resources, farm.farm.directory.requests);
   const lossCheck = setInterval(() => {
     void stats.look().catch(() => {});
@@ -318,7 +319,7 @@ async function openDoor(options: StartOptions, parts: FarmParts): Promise<Change
     log,
     onWork: (working) => engine.setPrompt(working),
     onChange: (report, actor) => {
-      resourceCounts.follow(changes.running.data.resources, farm.farm.directory.requests);
+      resourceCounts.follow(allResources(changes.running.data), farm.farm.directory.requests);
       events.changed(report, actor);
     },
   });

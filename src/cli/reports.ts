@@ -166,8 +166,10 @@ export function renderSessions(list: SessionList, most?: number): string {
 
 /** @param most as in renderStats */
 export function renderResources({ resources, total }: ResourceList, most?: number): string {
+  const owned = resources.some(({ virtualServer }) => virtualServer !== undefined);
   const table = formatTable(
     [
+      ...(owned ? [{ title: 'VIRTUAL SERVER' }] : []),
       { title: 'HOST' },
       { title: 'PATH' },
       { title: 'STATE' },
@@ -175,7 +177,8 @@ export function renderResources({ resources, total }: ResourceList, most?: numbe
       { title: 'REQUESTS', align: 'right' },
       { title: 'HOLDERS', shortens: true },
     ],
-    resources.map(({ host, path, state, up, requests, nodes }) => [
+    resources.map(({ virtualServer = '-', host, path, state, up, requests, nodes }) => [
+      ...(owned ? [virtualServer] : []),
       host ?? 'any',
       path,
       state,

@@ -30,6 +30,8 @@ export interface VirtualServerData {
   readonly stickyPrefix?: number;
   readonly buckets?: number;
   readonly bucketIdle?: string;
+  /** Of its own: it has them in place of the common ones. */
+  readonly resources?: readonly ResourceData[];
 }
 
 export interface ResourceData {
@@ -41,10 +43,29 @@ export interface ResourceData {
   readonly nodes: readonly string[];
 }
 
+/** A resource with the name of the virtual server that it is for. Without: a common one. */
+export interface OwnedResource extends ResourceData {
+  readonly virtualServer?: string;
+}
+
 /** Nothing changes it in place: an edit makes new data, which shares what stays as it was. */
 export interface BalancerData {
   readonly virtualServers: readonly VirtualServerData[];
   readonly nodes: readonly NodeData[];
   readonly resources: readonly ResourceData[];
   readonly [key: string]: unknown;
+}
+
+/**
+ * All resources: the common ones, then those of each virtual server. Their place in this list is
+ * their index everywhere.
+ */
+export function allResources({
+  resources,
+  virtualServers,
+}: Pick<BalancerData, 'resources' | 'virtualServers'>): readonly OwnedResource[] {
+  const own = virtualServers.flatMap(({ name, resources: list = [] }) =>
+    list.map((resource) => ({ ...resource, virtualServer: name })),
+  );
+  return own.length === 0 ? resources : [...resources, ...own];
 }

@@ -7,7 +7,14 @@
 import { BatonError } from '../base/errors.js';
 import { quoted } from '../base/text.js';
 import { hostProblem, pathProblem, patternKey } from '../directory/pattern.js';
-import type { BalancerData, NodeData, ResourceData, VirtualServerData } from './data.js';
+import {
+  allResources,
+  type BalancerData,
+  type NodeData,
+  type OwnedResource,
+  type ResourceData,
+  type VirtualServerData,
+} from './data.js';
 import { formatListener } from './ports.js';
 import { type ServerPlaces, takenBy } from './rules-servers.js';
 import { MOST_WEIGHT, SERVER_DEFAULTS } from './schema-objects.js';
@@ -22,6 +29,8 @@ export interface ResourceName {
   readonly host?: string | undefined;
   readonly path: string;
   readonly alpn?: readonly string[] | undefined;
+  /** The virtual server whose own it is. Without: a common one. */
+  readonly virtualServer?: string | undefined;
 }
 
 /** Resources that a message names. */
@@ -29,10 +38,11 @@ const MOST_NAMED = 3;
 /** Resources whose names are compared with a name that does not exist. */
 const MOST_COMPARED = 4_096;
 
-/** "www.example.org/a/", "/a/" for any host, or "/ (alpn h2)". */
-export function resourceName({ host, path, alpn }: ResourceName): string {
+/** "www.example.org/a/", "/a/" for any host, "/ (alpn h2)", or "/a/ of films". */
+export function resourceName({ host, path, alpn, virtualServer }: ResourceName): string {
   const protocols = alpn === undefined ? '' : ` (alpn ${alpn.join(', ')})`;
-  return `${host ?? ''}${path}${protocols}`;
+  const owner = virtualServer === undefined ? '' : ` of ${virtualServer}`;
+  return `${host ?? ''}${path}${protocols}${owner}`;
 }
 
 /** @throws BatonError BATON_IN_USE when the name or the address is taken */
@@ -67,26 +77,32 @@ export function addVirtualServer(data: BalancerData, server: VirtualServerData):
  * @throws BatonError BATON_UNKNOWN for a node that does not exist, BATON_IN_USE when all nodes
  *   hold the resource already or it has another rewrite, BATON_ARGUMENT for an invalid host or path
  */
-export function addResource(data: BalancerData, resource: ResourceData): BalancerData {
-  const at = indexOf(data, resource);
+export function addResource(
+  data: BalancerData,
+  { virtualServer, ...resource }: OwnedResource,
+): BalancerData {
+  const list = listOf(data, virtualServer);
+  const at = indexOf(list, resource);
   for (const node of resource.nodes) requireNode(data, node);
-  const existing = data.resources[at];
-  if (existing === undefined) return { ...data, resources: [...data.resources, resource] };
+  const existing = list[at];
+  if (existing === undefined) return withList(data, virtualServer, [...list, resource]);
+  const name = quoted(resourceName({ ...existing, virtualServer }));
   const { rewrite } = resource;
   if (rewrite !== undefined && rewrite !== existing.rewrite) {
     const present =
       existing.rewrite === undefined ? 'no rewrite' : `the rewrite ${existing.rewrite}`;
     throw inUse(
-      `resource ${quoted(resourceName(existing))} exists already, with ${present}`,
+      `resource ${name} exists already, with ${present}`,
       'remove it first, and add it with the other rewrite',
     );
   }
   const added = resource.nodes.filter((node) => !existing.nodes.includes(node));
   if (added.length === 0) {
     const nodes = resource.nodes.map((node) => quoted(node)).join(', ');
-    throw inUse(`resource ${quoted(resourceName(existing))} has the holder ${nodes} already`);
+    throw inUse(`resource ${name} has the holder ${nodes} already`);
   }
-  return withResource(data, at, { ...existing, nodes: [...existing.nodes, ...added] });
+  const nodes = [...existing.nodes, ...added];
+  return withList(data, virtualServer, list.with(at, { ...existing, nodes }));
 }
 
 /** @throws BatonError BATON_UNKNOWN, or BATON_IN_USE while a resource or virtual server names it */
@@ -99,7 +115,7 @@ export function removeNode(data: BalancerData, name: string): BalancerData {
       'take it out of the nodes of this virtual server first: in the config file, with a reload',
     );
   }
-  const held = data.resources.filter(({ nodes }) => nodes.includes(name));
+  const held = allResources(data).filter(({ nodes }) => nodes.includes(name));
   if (held.length > 0) {
     const named = held.slice(0, MOST_NAMED).map((resource) => quoted(resourceName(resource)));
     const more = held.length - named.length;
@@ -140,26 +156,36 @@ export function removeResource(
   name: ResourceName,
   node?: string,
 ): BalancerData {
-  const at = indexOf(data, name);
-  const existing = data.resources[at];
+  const { virtualServer } = name;
+  const list = listOf(data, virtualServer);
+  const at = indexOf(list, name);
+  const existing = list[at];
   if (existing === undefined) {
-    const samePath = data.resources.find(({ path }) => path === name.path);
-    const known = data.resources.slice(0, MOST_COMPARED);
-    const meant =
-      samePath === undefined
-        ? nearest(resourceName(name), known.map(resourceName))
-        : resourceName(samePath);
-    throw notFound('resource', resourceName(name), meant);
+    const named = (one: ResourceName): string => resourceName({ ...one, virtualServer });
+    const samePath = list.find(({ path }) => path === name.path);
+    const known = list.slice(0, MOST_COMPARED);
+    const meant = samePath === undefined ? nearest(named(name), known.map(named)) : named(samePath);
+    throw notFound('resource', named(name), meant);
   }
-  const text = quoted(resourceName(existing));
+  const text = quoted(resourceName({ ...existing, virtualServer }));
   if (node === undefined) {
-    if (data.resources.length === 1 && data.virtualServers.some(needsResources)) {
+    if (list.length === 1 && virtualServer !== undefined) {
+      throw inUse(
+        `resource ${text} is the only one of this virtual server`,
+        'add another first, or remove the virtual server',
+      );
+    }
+    if (list.length === 1 && data.virtualServers.some(needsResources)) {
       throw inUse(
         `resource ${text} is the only one`,
         'a balancer needs a resource: add another first',
       );
     }
-    return { ...data, resources: data.resources.filter((_, index) => index !== at) };
+    return withList(
+      data,
+      virtualServer,
+      list.filter((_, index) => index !== at),
+    );
   }
   if (!existing.nodes.includes(node)) {
     requireNode(data, node);
@@ -174,7 +200,7 @@ export function removeResource(
     );
   }
   const nodes = existing.nodes.filter((holder) => holder !== node);
-  return withResource(data, at, { ...existing, nodes });
+  return withList(data, virtualServer, list.with(at, { ...existing, nodes }));
 }
 
 /** @throws BatonError BATON_UNKNOWN, or BATON_ARGUMENT for a weight that no node can have */
@@ -192,26 +218,54 @@ export function setWeight(data: BalancerData, name: string, weight: number): Bal
   return { ...data, nodes: data.nodes.map((node) => (node.name === name ? changed(node) : node)) };
 }
 
-function withResource(data: BalancerData, at: number, resource: ResourceData): BalancerData {
-  return { ...data, resources: data.resources.with(at, resource) };
+/**
+ * The resources of a virtual server; undefined: the common ones.
+ * @throws BatonError BATON_UNKNOWN when it does not exist, BATON_IN_USE when it has none of its
+ *   own: its first one would hide all common ones from it
+ */
+function listOf(data: BalancerData, virtualServer: string | undefined): readonly ResourceData[] {
+  if (virtualServer === undefined) return data.resources;
+  const server = data.virtualServers.find(({ name }) => name === virtualServer);
+  if (server === undefined) {
+    const names = data.virtualServers.map(({ name }) => name);
+    throw notFound('virtual server', virtualServer, nearest(virtualServer, names));
+  }
+  if (server.resources !== undefined) return server.resources;
+  throw inUse(
+    `virtual server ${quoted(virtualServer)} has no resources of its own`,
+    'give it the key `resources` in the config file, with a reload; then the common ones do not apply to it any more',
+  );
 }
 
-function needsResources({ mode, protocol }: VirtualServerData): boolean {
-  return mode !== 'forward' && protocol !== 'tcp';
+function withList(
+  data: BalancerData,
+  virtualServer: string | undefined,
+  resources: readonly ResourceData[],
+): BalancerData {
+  if (virtualServer === undefined) return { ...data, resources };
+  const virtualServers = data.virtualServers.map((server) =>
+    server.name === virtualServer ? { ...server, resources } : server,
+  );
+  return { ...data, virtualServers };
+}
+
+/** Whether a virtual server needs the common resources. */
+function needsResources({ mode, protocol, resources }: VirtualServerData): boolean {
+  return mode !== 'forward' && protocol !== 'tcp' && resources === undefined;
 }
 
 /** The index of the resource that matches the same requests, or -1. */
-function indexOf(data: BalancerData, { host, path, alpn }: ResourceName): number {
+function indexOf(resources: readonly ResourceData[], { host, path, alpn }: ResourceName): number {
   const key = keyOf({ host, path, alpn });
   // In a long list the same spelling is found much faster.
   const spelled =
     alpn === undefined
-      ? data.resources.findIndex(
+      ? resources.findIndex(
           (one) => one.path === path && one.host === host && one.alpn === undefined,
         )
       : -1;
   if (spelled >= 0) return spelled;
-  return data.resources.findIndex((resource) => patternKey(resource) === key);
+  return resources.findIndex((resource) => patternKey(resource) === key);
 }
 
 /** @throws BatonError BATON_ARGUMENT */

@@ -8,7 +8,7 @@ import type { LogLevel } from '../base/log.js';
 import type { Via } from '../engine/farm.js';
 import type { Limits, Timeouts } from '../engine/options.js';
 import { type Address, type Endpoint, nodeAddress, requireAddress } from '../wire/address.js';
-import type { BalancerData, ResourceData } from './data.js';
+import { allResources, type BalancerData, type OwnedResource } from './data.js';
 import { FileSource } from './file-source.js';
 import { checkBalancerRules, checkNodeRules } from './rules.js';
 import { type AccessLogFormat, BalancerFile, type Datapath, NodeFile } from './schema.js';
@@ -60,6 +60,8 @@ export interface ResourceEntry {
   readonly rewrite?: string;
   /** Indices into `nodes`. */
   readonly nodes: readonly number[];
+  /** The virtual server that it is for. Absent: all that have none of their own. */
+  readonly virtualServer?: string;
 }
 
 /** The API over TLS. Paths are absolute. */
@@ -92,6 +94,7 @@ export interface BalancerConfig extends Common {
   readonly controlSocket: string;
   readonly virtualServers: readonly VirtualServer[];
   readonly nodes: readonly NodeEntry[];
+  /** The common ones, then those of each virtual server. */
   readonly resources: readonly ResourceEntry[];
   readonly limits: Limits;
   readonly timeouts: Timeouts;
@@ -238,7 +241,7 @@ export function balancerConfig(source: Source, replayed = false): BalancerConfig
     controlSocket: source.resolve(data.controlSocket),
     virtualServers: data.virtualServers.map((entry) => virtualServer(entry, indices)),
     nodes: data.nodes.map((node) => ({ ...node, address: nodeAddress(node.address) })),
-    resources: data.resources.map((resource) => resourceEntry(resource, indices)),
+    resources: allResources(data).map((resource) => resourceEntry(resource, indices)),
     limits: {
       ...data.limits,
       halfOpen: Math.min(data.limits.halfOpen, data.limits.sessions),
@@ -277,7 +280,7 @@ export function balancerConfig(source: Source, replayed = false): BalancerConfig
  * @param nodes the index of each node of the config, by name
  */
 export function resourceEntry(
-  { host, path, alpn, rewrite, nodes: holders }: ResourceData,
+  { host, path, alpn, rewrite, virtualServer, nodes: holders }: OwnedResource,
   nodes: ReadonlyMap<string, number>,
 ): ResourceEntry {
   return {
@@ -285,6 +288,7 @@ export function resourceEntry(
     path,
     ...(alpn === undefined ? {} : { alpn }),
     ...(rewrite === undefined ? {} : { rewrite }),
+    ...(virtualServer === undefined ? {} : { virtualServer }),
     nodes: holders.map((name) => nodes.get(name)!),
   };
 }

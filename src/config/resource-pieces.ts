@@ -3,7 +3,7 @@
  * in between. Each piece is JSON in shared memory, so another thread gets it without a copy.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { ResourceData } from './data.js';
+import type { OwnedResource, ResourceData } from './data.js';
 import { type BalancerConfig, resourceEntry } from './load.js';
 
 /** About a millisecond of work. */
@@ -50,7 +50,7 @@ export type ResourceEntries = BalancerConfig['resources'];
  * `nodes`; a turn of the event loop after each piece.
  */
 export async function entriesInTurns(
-  resources: readonly ResourceData[],
+  resources: readonly OwnedResource[],
   nodes: BalancerConfig['nodes'],
 ): Promise<ResourceEntries> {
   const indices = new Map(nodes.map(({ name }, index) => [name, index]));
@@ -62,7 +62,7 @@ export async function entriesInTurns(
   return entries;
 }
 
-function* pieces(resources: readonly ResourceData[]): Generator<readonly ResourceData[]> {
+function* pieces<One>(resources: readonly One[]): Generator<readonly One[]> {
   for (let at = 0; at < resources.length; at += PIECE_RESOURCES)
     yield resources.slice(at, at + PIECE_RESOURCES);
 }

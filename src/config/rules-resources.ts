@@ -21,20 +21,51 @@ export function checkResources(
   known: ReadonlySet<string>,
   used: Set<string>,
 ): void {
+  const common = servers.filter(({ entry }) => entry.resources === undefined);
+  checkList(source, resources, ['resources'], common, known, used);
+  const protocols = protocolsOf(common);
+  if (Array.isArray(resources) && resources.length > 0 && common.length < servers.length) {
+    if (!protocols.has('http') && !protocols.has('tls')) {
+      const what = 'are for no virtual server: each that reads requests has resources of its own';
+      source.warn(['resources'], what);
+    }
+  }
+  for (const server of servers) {
+    const { entry, at } = server;
+    if (entry.resources !== undefined)
+      checkList(source, entry.resources, [...at, 'resources'], [server], known, used);
+  }
+}
+
+/** By protocol that virtual servers with mode handoff have: the name of the first of them. */
+function protocolsOf(servers: readonly Entry[]): Map<unknown, unknown> {
   const protocols = new Map<unknown, unknown>();
   for (const { entry } of servers) {
     const protocol = entry.protocol ?? SERVER_DEFAULTS.protocol;
     if (entry.mode !== 'forward' && !protocols.has(protocol)) protocols.set(protocol, entry.name);
   }
+  return protocols;
+}
+
+/** Checks the list at `path`, which is for these virtual servers. */
+function checkList(
+  source: Source,
+  resources: unknown,
+  path: KeyPath,
+  servers: readonly Entry[],
+  known: ReadonlySet<string>,
+  used: Set<string>,
+): void {
+  const protocols = protocolsOf(servers);
   const needing = ['http', 'tls'].find((protocol) => protocols.has(protocol));
   if (needing !== undefined && Array.isArray(resources) && resources.length === 0) {
     const name = quoted(String(protocols.get(needing)));
     source.wrong(
-      ['resources'],
+      path,
       `is empty, expected at least one: virtual server ${name} finds nodes by them`,
     );
   }
-  const listed = entries(resources, ['resources']);
+  const listed = entries(resources, path);
   if (
     protocols.has('tls') &&
     !listed.some(({ entry }) => entry.path === '/') &&
@@ -42,7 +73,7 @@ export function checkResources(
   ) {
     const name = quoted(String(protocols.get('tls')));
     source.warn(
-      ['resources'],
+      path,
       `virtual server ${name} has protocol: tls, but no resource has the path "/", the only one that TLS connections reach: add one for each host`,
     );
   }

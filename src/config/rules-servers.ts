@@ -41,6 +41,8 @@ interface Kind {
 
 const isHandoff = ({ mode }: Kind): boolean => mode === 'handoff';
 const isForward = ({ mode }: Kind): boolean => mode === 'forward';
+/** Whether nodes are found by resources. */
+const readsNames = (server: Kind): boolean => isHandoff(server) && server.protocol !== 'tcp';
 const modeIs = ({ mode }: Kind): string => `mode is ${mode}`;
 /** The protocol of a handoff decides; of another mode it is not worth a word. */
 const modeOrProtocolIs = (server: Kind): string =>
@@ -71,6 +73,12 @@ const KEY_RULES: readonly KeyRule[] = [
     applies: (server) => isForward(server) || server.protocol === 'tcp',
     why: modeOrProtocolIs,
     remedy: 'remove it and name the nodes in resources, or use mode: forward or protocol: tcp',
+  },
+  {
+    key: 'resources',
+    applies: readsNames,
+    why: modeOrProtocolIs,
+    remedy: 'remove it, or use mode: handoff with protocol: http or tls',
   },
   { key: 'ports', applies: isForward, why: modeIs, remedy: 'expected port, or use mode: forward' },
   { key: 'sticky', applies: isForward, why: modeIs, remedy: 'remove it, or use mode: forward' },

@@ -64,6 +64,8 @@ const MOST_BUCKETS = 1_048_576;
 /** RFC 7301 section 3.1: the length of a protocol name is one byte, and not 0. */
 const MOST_ALPN_BYTES = 255;
 const MOST_ALPN_NAMES = 16;
+/** Of one virtual server. They are copied between threads in one piece. */
+const MOST_OWN_RESOURCES = 10_000;
 /** The head that goes to a node grows by at most this much. */
 const MOST_REWRITE_BYTES = 1_024;
 
@@ -80,6 +82,53 @@ const portForms = [
   Type.Integer({ ...port, expected: EXPECTED_PORTS }),
   Type.String({ expected: EXPECTED_PORTS }),
 ];
+
+/** A resource in the config file, and in calls of the API that add one. */
+export const Resource = Type.Object(
+  {
+    host: Type.Optional(
+      Type.String({
+        description:
+          'The host of the request: a name, or `*.` and a name, which matches each name below it. Without this key, any host matches. The most specific host wins.',
+        expected: 'a host name such as www.example.org or *.example.org',
+      }),
+    ),
+    path: Type.String({
+      description:
+        'The path. A path that ends in `/` matches all paths below it. Another path matches only itself. The longest match wins. Characters outside ASCII may be written as they are or percent-encoded. Several slashes in a row count as one.',
+      expected: 'a path that begins with "/"',
+    }),
+    alpn: Type.Optional(
+      Type.Array(
+        Type.String({
+          pattern: `^[!-~]{1,${MOST_ALPN_BYTES}}$`,
+          expected: 'the name of a protocol such as h2 or http/1.1',
+        }),
+        {
+          minItems: 1,
+          maxItems: MOST_ALPN_NAMES,
+          description:
+            'For virtual servers with `protocol: tls`: the resource matches only connections whose client offers one of these application protocols (ALPN, RFC 7301). It wins over a resource of the same host without this key. The path is `/`.',
+          expected: `a list of 1 to ${MOST_ALPN_NAMES} names of protocols such as h2`,
+        },
+      ),
+    ),
+    rewrite: Type.Optional(
+      Type.String({
+        maxLength: MOST_REWRITE_BYTES,
+        description:
+          'For virtual servers with `protocol: http`: the node gets the request with this path. `%p` stands for what follows the matched path. The query stays as it is. With `keepAlive: sticky` this applies only to the first request of a connection, because the balancer reads no other.',
+        expected: `a path that begins with "/", of at most ${MOST_REWRITE_BYTES} characters`,
+      }),
+    ),
+    nodes: Type.Array(Type.String({ expected: 'the name of a node' }), {
+      minItems: 1,
+      description: 'Names of the nodes that hold this content.',
+      expected: 'a list of at least one node name',
+    }),
+  },
+  { ...closed, expected: 'a map with keys such as host, path and nodes' },
+);
 
 /** A virtual server in the config file, and in calls of the API that add one. */
 export const VirtualServer = Type.Object(
@@ -198,6 +247,15 @@ export const VirtualServer = Type.Object(
         SERVER_DEFAULTS.bucketIdle,
       ),
     ),
+    resources: Type.Optional(
+      Type.Array(Resource, {
+        minItems: 1,
+        maxItems: MOST_OWN_RESOURCES,
+        description:
+          'With `mode: handoff` and the protocol `http` or `tls`, resources of its own. Their keys are those of `resources` below. The common ones apply only to virtual servers without this key.',
+        expected: `a list of 1 to ${MOST_OWN_RESOURCES} resources`,
+      }),
+    ),
   },
   { ...closed, expected: 'a map with keys such as name, address, port and predictor' },
 );
@@ -234,51 +292,4 @@ export const Node = Type.Object(
     ),
   },
   { ...closed, expected: 'a map with keys such as name, address and weight' },
-);
-
-/** A resource in the config file, and in calls of the API that add one. */
-export const Resource = Type.Object(
-  {
-    host: Type.Optional(
-      Type.String({
-        description:
-          'The host of the request: a name, or `*.` and a name, which matches each name below it. Without this key, any host matches. The most specific host wins.',
-        expected: 'a host name such as www.example.org or *.example.org',
-      }),
-    ),
-    path: Type.String({
-      description:
-        'The path. A path that ends in `/` matches all paths below it. Another path matches only itself. The longest match wins. Characters outside ASCII may be written as they are or percent-encoded. Several slashes in a row count as one.',
-      expected: 'a path that begins with "/"',
-    }),
-    alpn: Type.Optional(
-      Type.Array(
-        Type.String({
-          pattern: `^[!-~]{1,${MOST_ALPN_BYTES}}$`,
-          expected: 'the name of a protocol such as h2 or http/1.1',
-        }),
-        {
-          minItems: 1,
-          maxItems: MOST_ALPN_NAMES,
-          description:
-            'For virtual servers with `protocol: tls`: the resource matches only connections whose client offers one of these application protocols (ALPN, RFC 7301). It wins over a resource of the same host without this key. The path is `/`.',
-          expected: `a list of 1 to ${MOST_ALPN_NAMES} names of protocols such as h2`,
-        },
-      ),
-    ),
-    rewrite: Type.Optional(
-      Type.String({
-        maxLength: MOST_REWRITE_BYTES,
-        description:
-          'For virtual servers with `protocol: http`: the node gets the request with this path. `%p` stands for what follows the matched path. The query stays as it is. With `keepAlive: sticky` this applies only to the first request of a connection, because the balancer reads no other.',
-        expected: `a path that begins with "/", of at most ${MOST_REWRITE_BYTES} characters`,
-      }),
-    ),
-    nodes: Type.Array(Type.String({ expected: 'the name of a node' }), {
-      minItems: 1,
-      description: 'Names of the nodes that hold this content.',
-      expected: 'a list of at least one node name',
-    }),
-  },
-  { ...closed, expected: 'a map with keys such as host, path and nodes' },
 );

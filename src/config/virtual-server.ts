@@ -33,6 +33,9 @@ import { formatConfigDuration, parseDuration } from './values.js';
 /** The text of a key that is not there. */
 export const NOT_SET = 'not set';
 const ALL_NODES = 'all';
+/** Where a virtual server finds its resources. */
+const OWN = 'own';
+const COMMON = 'common';
 
 /** A virtual server, as every part of the balancer takes it. */
 export interface VirtualServer extends Endpoint {
@@ -60,6 +63,8 @@ export interface VirtualServer extends Endpoint {
   readonly buckets: number;
   /** In ms. */
   readonly bucketIdle: number;
+  /** Its requests are looked up among resources of its own. Default: among the common ones. */
+  readonly ownResources?: boolean;
 }
 
 /** What identifies a virtual server beside its name. */
@@ -92,6 +97,7 @@ export function virtualServer(
     stickyPrefix: entry.stickyPrefix ?? defaults.stickyPrefix,
     buckets: entry.buckets ?? 0,
     bucketIdle: ms(entry.bucketIdle ?? defaults.bucketIdle),
+    ...(entry.resources === undefined ? {} : { ownResources: true }),
   };
 }
 
@@ -127,6 +133,7 @@ export function serverKeys(
   nodes: readonly { readonly name: string }[],
 ): readonly (readonly [key: string, value: string])[] {
   const { mode, protocol, transport, predictor, keepAlive, retry, firstBytes, sticky } = server;
+  const { ownResources: own = false } = server;
   const names = server.nodes?.map((index) => nodes[index]?.name ?? '').toSorted();
   const candidates = ['nodes', names === undefined ? ALL_NODES : names.join(', ')] as const;
   const first = [
@@ -140,6 +147,7 @@ export function serverKeys(
       ['protocol', protocol],
       ['retry', retry],
       ...(protocol === 'http' ? [['keepAlive', keepAlive] as const] : []),
+      ...(protocol === 'tcp' ? [] : [['resources', own ? OWN : COMMON] as const]),
       ...(protocol === 'tcp'
         ? [['firstBytes', formatConfigDuration(firstBytes)] as const, candidates]
         : []),
@@ -156,7 +164,11 @@ export function serverKeys(
   ];
 }
 
-const USUAL: Readonly<Record<string, unknown>> = { ...SERVER_DEFAULTS, nodes: ALL_NODES };
+const USUAL: Readonly<Record<string, unknown>> = {
+  ...SERVER_DEFAULTS,
+  nodes: ALL_NODES,
+  resources: COMMON,
+};
 
 /** The text of a key of a virtual server that does not have it. */
 export function usualValue(key: string): string {

@@ -15,13 +15,22 @@ import { type RewriteImage, rewriteImage } from './rewrite.js';
 /** Tags of the host table. */
 export const EXACT_HOST = 0;
 export const WILDCARD_HOST = 1;
-/** The group of resources without a host. */
-export const ANY_HOST = 0;
+/**
+ * Tags of a scope begin here. A scope has a tag for each of both, so that one table has all hosts.
+ */
+export const SCOPE_TAGS = 2;
+/** The scope of the resources that are for no virtual server in particular. */
+export const COMMON_SCOPE = 0;
 
 export interface DirectoryImage {
   /** 32 bits: the offset basis of all hashes. It is secret, since clients choose what is hashed. */
   readonly seed: number;
-  /** Finds the group of a host, tagged EXACT_HOST or WILDCARD_HOST. */
+  /**
+   * Names of the virtual servers that have resources of their own. Scope s has those of
+   * scopes[s - 1].
+   */
+  readonly scopes: readonly string[];
+  /** Finds the group of a host, tagged SCOPE_TAGS * scope + EXACT_HOST or WILDCARD_HOST. */
   readonly hosts: ByteTableImage;
   /** Finds the resource of a path, tagged with a group. Resources with `alpn` are not in it. */
   readonly paths: ByteTableImage;
@@ -74,25 +83,31 @@ export function directoryImage(
     throw new BatonError('BATON_CONFIG', `${host ?? ''}${path} occurs twice`);
   }
 
+  const scopes = scopesOf(resources);
+  const numbers = new Map(scopes.map((name, index) => [name, index + 1]));
+  // The group of resources without a host has the number of its scope. The last of these is that of
+  // a scope without resources (`scopeOf`).
+  const firstGroup = scopes.length + 2;
   const hosts = new Map<string, ByteEntry>();
   const hostLengths: [number[], number[]] = [[0], [0]];
-  const groupOf = (host: string | undefined): number => {
-    if (host === undefined) return ANY_HOST;
+  const groupOf = (host: string | undefined, scope: number): number => {
+    if (host === undefined) return scope;
     const { bytes, isWildcard } = canonicalHost(host);
-    const tag = isWildcard ? WILDCARD_HOST : EXACT_HOST;
+    const kind = isWildcard ? WILDCARD_HOST : EXACT_HOST;
+    const tag = SCOPE_TAGS * scope + kind;
     const key = `${tag} ${Buffer.from(bytes).toString('latin1')}`;
     let entry = hosts.get(key);
     if (entry === undefined) {
-      entry = { tag, hash: hashBackward(seed, bytes), bytes, value: hosts.size + 1 };
+      entry = { tag, hash: hashBackward(seed, bytes), bytes, value: firstGroup + hosts.size };
       hosts.set(key, entry);
-      hostLengths[tag].push(bytes.length);
+      hostLengths[kind].push(bytes.length);
     }
     return entry.value;
   };
   const entries: ByteEntry[] = [];
   const protocols = new ProtocolEntries(seed);
-  for (const [index, { host, path, alpn }] of resources.entries()) {
-    const tag = groupOf(host);
+  for (const [index, { host, path, alpn, virtualServer = '' }] of resources.entries()) {
+    const tag = groupOf(host, numbers.get(virtualServer) ?? COMMON_SCOPE);
     const bytes = canonicalPath(path);
     if (alpn === undefined)
       entries.push({ tag, hash: hashForward(seed, bytes), bytes, value: index });
@@ -103,6 +118,7 @@ export function directoryImage(
   const slashes = (bytes: Uint8Array) => bytes.filter((byte) => byte === SLASH).length;
   return {
     seed,
+    scopes,
     hosts: byteTableImage([...hosts.values()], make),
     paths: byteTableImage(entries, make),
     protocols: byteTableImage(protocols.entries, make),
@@ -115,6 +131,26 @@ export function directoryImage(
     deepestPrefix: max(entries.map(({ bytes }) => (isPrefix(bytes) ? slashes(bytes) : 0))),
     longestProtocol: max(protocols.entries.map(({ bytes }) => bytes.length)),
   };
+}
+
+function scopesOf(resources: readonly Resource[]): string[] {
+  const names = new Set<string>();
+  for (const { virtualServer } of resources)
+    if (virtualServer !== undefined) names.add(virtualServer);
+  return [...names];
+}
+
+/**
+ * The scope in which the requests of a virtual server are looked up. A virtual server that was
+ * removed together with its resources has a scope without any.
+ */
+export function scopeOf(
+  { scopes }: Pick<DirectoryImage, 'scopes'>,
+  { name, ownResources = false }: { readonly name: string; readonly ownResources?: boolean },
+): number {
+  if (!ownResources) return COMMON_SCOPE;
+  const index = scopes.indexOf(name);
+  return index < 0 ? scopes.length + 1 : index + 1;
 }
 
 /** The entries of `DirectoryImage.protocols`. */

@@ -16,7 +16,13 @@
  */
 import { DOT, SLASH } from '../request/http/tables.js';
 import { ByteTable, rollHash } from './byte-table.js';
-import { ANY_HOST, type DirectoryImage, EXACT_HOST, WILDCARD_HOST } from './directory-image.js';
+import {
+  COMMON_SCOPE,
+  type DirectoryImage,
+  EXACT_HOST,
+  SCOPE_TAGS,
+  WILDCARD_HOST,
+} from './directory-image.js';
 import type { HolderSets } from './holders.js';
 import { Rewrites } from './rewrite.js';
 
@@ -83,12 +89,18 @@ export class Directory {
   /**
    * Returns the index of the resource that covers host[0, hostLength) and path[0, pathLength), or
    * -1. Both are in normal form (request/http/head.ts). hostLength is 0 when the request names no
-   * host.
+   * host. `scope` is that of the virtual server (scopeOf).
    */
-  find(host: Uint8Array, hostLength: number, path: Uint8Array, pathLength: number): number {
+  find(
+    host: Uint8Array,
+    hostLength: number,
+    path: Uint8Array,
+    pathLength: number,
+    scope = COMMON_SCOPE,
+  ): number {
     const isExact = pathLength <= this.longestExactPath && path[pathLength - 1] !== SLASH;
     const prefixes = this.hashPath(path, pathLength, isExact);
-    for (let i = this.findGroups(host, hostLength) - 1; i >= 0; i--) {
+    for (let i = this.findGroups(host, hostLength, scope) - 1; i >= 0; i--) {
       const group = this.groups[i]!;
       if (isExact) {
         const resource = this.paths.find(group, this.pathHash, path, 0, pathLength);
@@ -107,7 +119,7 @@ export class Directory {
    * Returns the index of the resource for a TLS connection to host[0, hostLength), or NO_NAME or
    * NO_PROTOCOL. hostLength is 0 when the client names no host. names[start, end) are the client's
    * protocols in its order of preference, each with its length in one byte before it
-   * (request/tls/hello.ts).
+   * (request/tls/hello.ts). `scope` as in `find`.
    */
   findName(
     host: Uint8Array,
@@ -115,9 +127,10 @@ export class Directory {
     names: Uint8Array,
     start: number,
     end: number,
+    scope = COMMON_SCOPE,
   ): number {
     let missed = NO_NAME;
-    for (let i = this.findGroups(host, hostLength) - 1; i >= 0; i--) {
+    for (let i = this.findGroups(host, hostLength, scope) - 1; i >= 0; i--) {
       const group = this.groups[i]!;
       if (this.protocols.find(group, this.seed, names, start, start) >= 0) {
         const resource = this.findProtocol(group, names, start, end);
@@ -140,9 +153,10 @@ export class Directory {
     names: Uint8Array,
     start: number,
     end: number,
+    scope = COMMON_SCOPE,
   ): number[] {
     const found = new Set<number>();
-    for (let i = this.findGroups(host, hostLength) - 1; i >= 0; i--) {
+    for (let i = this.findGroups(host, hostLength, scope) - 1; i >= 0; i--) {
       const group = this.groups[i]!;
       let at = start;
       for (let count = 0; at < end && count < MOST_PROTOCOLS; count++) {
@@ -180,11 +194,17 @@ export class Directory {
    * All resources that cover the host and path: the one that `find` returns, then those that would
    * follow if it were not there. Parameters as in `find`. For people; it allocates.
    */
-  findAll(host: Uint8Array, hostLength: number, path: Uint8Array, pathLength: number): number[] {
+  findAll(
+    host: Uint8Array,
+    hostLength: number,
+    path: Uint8Array,
+    pathLength: number,
+    scope = COMMON_SCOPE,
+  ): number[] {
     const isExact = pathLength <= this.longestExactPath && path[pathLength - 1] !== SLASH;
     const prefixes = this.hashPath(path, pathLength, isExact);
     const found: number[] = [];
-    for (let i = this.findGroups(host, hostLength) - 1; i >= 0; i--) {
+    for (let i = this.findGroups(host, hostLength, scope) - 1; i >= 0; i--) {
       const group = this.groups[i]!;
       if (isExact) found.push(this.paths.find(group, this.pathHash, path, 0, pathLength));
       for (let prefix = prefixes - 1; prefix >= 0; prefix--) {
@@ -217,9 +237,10 @@ export class Directory {
   }
 
   /** Writes the groups that cover the host to `groups`. Returns their number. */
-  private findGroups(host: Uint8Array, length: number): number {
+  private findGroups(host: Uint8Array, length: number, scope: number): number {
+    const tags = SCOPE_TAGS * scope;
     const groups = this.groups;
-    groups[0] = ANY_HOST;
+    groups[0] = scope;
     let count = 1;
     const isExact = length > 0 && length <= this.longestExact;
     const wildcardFrom = Math.max(1, length - this.longestWildcard);
@@ -229,11 +250,11 @@ export class Directory {
       hash = rollHash(hash, byte);
       // A wildcard never matches at 0, since "*" stands for at least one character.
       if (byte !== DOT || p < wildcardFrom) continue;
-      const group = this.hosts.find(WILDCARD_HOST, hash, host, p, length);
+      const group = this.hosts.find(tags + WILDCARD_HOST, hash, host, p, length);
       if (group >= 0) groups[count++] = group;
     }
     if (isExact) {
-      const group = this.hosts.find(EXACT_HOST, hash, host, 0, length);
+      const group = this.hosts.find(tags + EXACT_HOST, hash, host, 0, length);
       if (group >= 0) groups[count++] = group;
     }
     return count;

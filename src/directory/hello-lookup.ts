@@ -49,13 +49,14 @@ export class HelloLookup {
   textEnd = 0;
   private readonly hello = new HelloReader();
 
-  /** As Dispatcher.inspect, for a ClientHello. */
+  /** As Dispatcher.inspect, for a ClientHello. `scope` as in `Directory.find`. */
   inspect(
     directory: Directory,
     bytes: Uint8Array,
     start: number,
     end: number,
     resume: number,
+    scope: number,
   ): VerdictCode {
     const { hello } = this;
     const status = hello.read(bytes, start, end, resume);
@@ -67,7 +68,14 @@ export class HelloLookup {
     this.describe();
     if (status === HelloStatus.refused) return alertVerdict(hello.alert);
     const { host, hostLength, protocols, protocolsStart, protocolsEnd } = hello;
-    const found = directory.findName(host, hostLength, protocols, protocolsStart, protocolsEnd);
+    const found = directory.findName(
+      host,
+      hostLength,
+      protocols,
+      protocolsStart,
+      protocolsEnd,
+      scope,
+    );
     if (found < 0) return alertVerdict(alertFor(found, hello));
     this.resource = found;
     // The server gets early data before the handshake is complete. It may be a request.

@@ -24,12 +24,16 @@ export interface Resource {
   readonly alpn?: readonly string[] | undefined;
   /** The path that the node gets, in which "%p" stands for what follows the matched path. */
   readonly rewrite?: string | undefined;
+  /**
+   * Name of the virtual server that it is for. Undefined: all that have no resources of their own.
+   */
+  readonly virtualServer?: string | undefined;
   /** Indexes of the holders. */
   readonly nodes: readonly number[];
 }
 
 /** What decides which requests a resource matches. */
-export type Pattern = Pick<Resource, 'host' | 'path' | 'alpn'>;
+export type Pattern = Pick<Resource, 'host' | 'path' | 'alpn' | 'virtualServer'>;
 
 /** The beginning of a wildcard. Its dot belongs to the compared part. */
 const WILDCARD = '*.';
@@ -156,7 +160,13 @@ export function canonicalHost(host: string): CanonicalHost {
 }
 
 /** A key of a pattern. Two patterns that match the same requests have the same key. */
-export function patternKey({ host, path, alpn }: Pattern): string {
+export function patternKey({ virtualServer, ...pattern }: Pattern): string {
+  const key = keyWithin(pattern);
+  // No host has this character.
+  return virtualServer === undefined ? key : `>${virtualServer} ${key}`;
+}
+
+function keyWithin({ host, path, alpn }: Omit<Pattern, 'virtualServer'>): string {
   const text = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1');
   const normal = isNormal(path) ? path : text(canonicalPath(path));
   const key = alpn === undefined ? normal : `${normal} ${alpn.toSorted().join(' ')}`;

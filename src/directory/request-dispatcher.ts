@@ -8,6 +8,7 @@ import { pinOfRefused, RequestFollower } from '../request/http/framing.js';
 import { HeadReader, HeadStatus, type HeadStatusCode } from '../request/http/head.js';
 import { isHead, isSafeMethod } from '../request/http/method.js';
 import type { Directory } from './directory.js';
+import { COMMON_SCOPE } from './directory-image.js';
 import { type Dispatcher, Protocol, Verdict, type VerdictCode } from './dispatcher.js';
 import { HelloLookup } from './hello-lookup.js';
 import { type HolderSets, holderBit, holderSets } from './holders.js';
@@ -36,6 +37,8 @@ export interface Routes {
   readonly predictors: readonly (PredictorName | undefined)[];
   /** By slot of the virtual server, one of `Protocol`. What is absent is http. */
   readonly protocols?: readonly number[];
+  /** By slot of the virtual server, the scope of its resources. What is absent is COMMON_SCOPE. */
+  readonly scopes?: readonly number[];
   /** By slot of the virtual server, slots of its nodes. Needed with Protocol.tcp. */
   readonly pools?: readonly (readonly number[])[];
 }
@@ -83,6 +86,7 @@ export class RequestDispatcher implements Dispatcher {
   private directory: Directory;
   private names: Routes['predictors'];
   private protocols: readonly number[];
+  private scopes: readonly number[];
   /** Its set s is the pool of the virtual server in slot s. */
   private pools: HolderSets;
   private readonly candidates: SessionCandidates;
@@ -98,6 +102,7 @@ export class RequestDispatcher implements Dispatcher {
     this.directory = options.directory;
     this.names = options.predictors;
     this.protocols = options.protocols ?? [];
+    this.scopes = options.scopes ?? [];
     this.pools = poolSets(options.pools);
     this.predictors = options.predictors.map(() => undefined);
     this.candidates = options.candidates;
@@ -105,10 +110,11 @@ export class RequestDispatcher implements Dispatcher {
   }
 
   /** Takes other routes from the next call on. All turns begin anew. */
-  use({ directory, predictors, protocols = [], pools }: Routes): void {
+  use({ directory, predictors, protocols = [], scopes = [], pools }: Routes): void {
     this.directory = directory;
     this.names = predictors;
     this.protocols = protocols;
+    this.scopes = scopes;
     this.pools = poolSets(pools);
     this.predictors = predictors.map(() => undefined);
   }
@@ -125,19 +131,26 @@ export class RequestDispatcher implements Dispatcher {
     virtualServer: number,
   ): VerdictCode {
     this.rewritten = 0;
+    const scope = this.scopes[virtualServer] ?? COMMON_SCOPE;
     switch (this.protocols[virtualServer]) {
       case Protocol.tls:
-        return this.inspectHello(bytes, start, end, resume);
+        return this.inspectHello(bytes, start, end, resume, scope);
       case Protocol.tcp:
         return this.takeAny(virtualServer);
       default:
-        return this.inspectHead(bytes, start, end, resume);
+        return this.inspectHead(bytes, start, end, resume, scope);
     }
   }
 
-  private inspectHello(bytes: Uint8Array, start: number, end: number, resume: number): VerdictCode {
+  private inspectHello(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    resume: number,
+    scope: number,
+  ): VerdictCode {
     const { hello } = this;
-    const verdict = hello.inspect(this.directory, bytes, start, end, resume);
+    const verdict = hello.inspect(this.directory, bytes, start, end, resume, scope);
     this.resume = hello.resume;
     this.resource = hello.resource;
     this.repeatable = hello.repeatable;
@@ -157,7 +170,13 @@ export class RequestDispatcher implements Dispatcher {
     return Verdict.found;
   }
 
-  private inspectHead(bytes: Uint8Array, start: number, end: number, resume: number): VerdictCode {
+  private inspectHead(
+    bytes: Uint8Array,
+    start: number,
+    end: number,
+    resume: number,
+    scope: number,
+  ): VerdictCode {
     const head = this.head;
     const status = head.read(bytes, start, end, resume);
     this.status = status;
@@ -174,7 +193,13 @@ export class RequestDispatcher implements Dispatcher {
       case HeadStatus.tooLarge:
         return Verdict.headTooLarge;
       case HeadStatus.complete:
-        this.resource = this.directory.find(head.host, head.hostLength, head.path, head.pathLength);
+        this.resource = this.directory.find(
+          head.host,
+          head.hostLength,
+          head.path,
+          head.pathLength,
+          scope,
+        );
         this.headBytes = head.headEnd;
         this.hasNoAnswerBody = isHead(bytes, start + head.methodStart, start + head.methodEnd);
         this.rewritten = this.rewrittenBytes();

@@ -14,7 +14,7 @@ import { type NodeCounts, replayNodeMac } from '../datapath/capture/nodes.js';
 import type { CaptureScan, RecordedSegment } from '../datapath/capture/scan.js';
 import { Answer } from '../directory/answers.js';
 import { Directory } from '../directory/directory.js';
-import { directoryImage } from '../directory/directory-image.js';
+import { directoryImage, scopeOf } from '../directory/directory-image.js';
 import { Protocol, Verdict } from '../directory/dispatcher.js';
 import { ownStates } from '../directory/node-states.js';
 import { RequestAnswers, STATUS_OF_ANSWER } from '../directory/request-answers.js';
@@ -190,10 +190,12 @@ export class ReplayRun {
     this.handed = new Array<number>(this.nodes.count).fill(0);
     // There are no more sessions than SYNs. A config for a million sessions needs no more memory.
     const most = Math.max(datapath.scan.syns, LEAST_SESSIONS);
+    const image = directoryImage(config.resources);
     const dispatcher = new RequestDispatcher({
-      directory: new Directory(directoryImage(config.resources)),
+      directory: new Directory(image),
       predictors: virtualServers.map(({ predictor }) => predictor),
       protocols: virtualServers.map(({ protocol }) => Protocol[protocol]),
+      scopes: virtualServers.map((server) => scopeOf(image, server)),
       pools: virtualServers.map((server) => server.nodes ?? [...nodes.keys()]),
       candidates: new HandoffCandidates(this.nodes),
       headBytes: limits.headBytes,

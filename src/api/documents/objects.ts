@@ -16,7 +16,15 @@ export const NodeBody = Node;
 export type NodeBody = Static<typeof NodeBody>;
 export const VirtualServerBody = VirtualServer;
 export type VirtualServerBody = Static<typeof VirtualServerBody>;
-export const ResourceBody = Resource;
+export const ResourceBody = Type.Object(
+  {
+    ...Resource.properties,
+    virtualServer: Type.Optional(
+      Type.String({ description: 'The virtual server whose own it is. Absent: a common one' }),
+    ),
+  },
+  closed,
+);
 export type ResourceBody = Static<typeof ResourceBody>;
 
 const PortRange = Type.Object({
@@ -89,6 +97,9 @@ export const ResourceDocument = Type.Object(
     rewrite: Type.Optional(
       Type.String({ description: 'The path that nodes get, as in the config' }),
     ),
+    virtualServer: Type.Optional(
+      Type.String({ description: 'The virtual server whose own it is. Absent: a common one' }),
+    ),
     nodes: Type.Array(Type.String(), { description: 'Names of the holders' }),
     state: Choice(
       RESOURCE_STATES,
@@ -126,6 +137,9 @@ export const ResourceKey = Type.Object(
     path: Type.String({ description: 'The path, as in the config' }),
     alpn: Type.Optional(
       Type.String({ description: 'The protocols of its key alpn, with commas between them' }),
+    ),
+    virtualServer: Type.Optional(
+      Type.String({ description: 'The virtual server whose own it is. Absent: a common one' }),
     ),
     node: Type.Optional(
       Type.String({ description: 'Only this node no longer holds it. Absent: all of it goes' }),

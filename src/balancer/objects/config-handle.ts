@@ -2,7 +2,7 @@
 import { Worker } from 'node:worker_threads';
 import { BatonError } from '../../base/errors.js';
 import { errorOfThread } from '../../base/thread-errors.js';
-import type { BalancerData } from '../../config/data.js';
+import { allResources, type BalancerData } from '../../config/data.js';
 import type { BalancerConfig } from '../../config/load.js';
 import {
   entriesInTurns,
@@ -166,7 +166,7 @@ export class ConfigThread {
 }
 
 async function withResources(config: BalancerConfig, data: BalancerData): Promise<BalancerConfig> {
-  return { ...config, resources: await entriesInTurns(data.resources, config.nodes) };
+  return { ...config, resources: await entriesInTurns(allResources(data), config.nodes) };
 }
 
 function ended(): BatonError {

@@ -16,6 +16,7 @@ import type {
   VirtualServersDocument,
 } from '../../api/documents.js';
 import { unknownName } from '../../api/errors.js';
+import { allResources } from '../../config/data.js';
 import type { TapWish } from '../../datapath/frame-tap.js';
 import type { CaptureFeed } from '../capture-feed.js';
 import type { EventSource } from '../event-source.js';
@@ -102,19 +103,20 @@ export class BalancerControl implements Control {
   }
 
   async resources(after: number, limit: number): Promise<ResourcePage> {
-    const { resources } = this.parts.changes.running.data;
+    const resources = allResources(this.parts.changes.running.data);
     const { nodes } = await this.parts.stats.stats();
     const up = new Set(nodes.filter(({ state }) => state === 'up').map(({ name }) => name));
     const end = after + limit;
     return {
       resources: resources.slice(after, end).map((resource, index) => {
-        const { host = null, path, alpn, rewrite, nodes: holders } = resource;
+        const { host = null, path, alpn, rewrite, virtualServer, nodes: holders } = resource;
         const count = holders.filter((holder) => up.has(holder)).length;
         return {
           host,
           path,
           ...(alpn === undefined ? {} : { alpn: [...alpn] }),
           ...(rewrite === undefined ? {} : { rewrite }),
+          ...(virtualServer === undefined ? {} : { virtualServer }),
           nodes: [...holders],
           state: count === 0 ? 'down' : count < holders.length ? 'degraded' : 'up',
           up: count,

@@ -52,15 +52,19 @@ function alertAnswer(alert: AlertCode): OwnAnswer {
 
 const NOTHING = { lookedUp: null, found: [], rewritten: null } as const;
 
-/** @param headBytes limit of a request head */
+/**
+ * @param scope of the virtual server
+ * @param headBytes limit of a request head
+ */
 export function lookUp(
   { server, first }: AskedRequest,
   directory: Directory,
+  scope: number,
   headBytes: number,
 ): Looked {
   switch (server.protocol) {
     case 'tls':
-      return lookUpHello(first, directory);
+      return lookUpHello(first, directory, scope);
     case 'tcp':
       return {
         ...NOTHING,
@@ -68,11 +72,16 @@ export function lookUp(
         refusal: noHolder(server),
       };
     default:
-      return lookUpHead(first, directory, headBytes);
+      return lookUpHead(first, directory, scope, headBytes);
   }
 }
 
-function lookUpHead(first: Uint8Array, directory: Directory, headBytes: number): Looked {
+function lookUpHead(
+  first: Uint8Array,
+  directory: Directory,
+  scope: number,
+  headBytes: number,
+): Looked {
   const reader = new HeadReader(headBytes);
   const status = reader.read(first, 0, first.length, 0);
   if (status !== HeadStatus.complete) {
@@ -80,7 +89,7 @@ function lookUpHead(first: Uint8Array, directory: Directory, headBytes: number):
     return { ...NOTHING, refusal: statusAnswer(refused) };
   }
   const { host, hostLength, path, pathLength } = reader;
-  const found = directory.findAll(host, hostLength, path, pathLength);
+  const found = directory.findAll(host, hostLength, path, pathLength, scope);
   return {
     lookedUp: { host: nameOf(host, hostLength), path: textOf(path, pathLength), protocols: null },
     found,
@@ -103,7 +112,7 @@ function rewrittenTarget(
   return `${textOf(bytes, length)}${textOf(head.subarray(pathEnd), targetEnd - pathEnd)}`;
 }
 
-function lookUpHello(first: Uint8Array, directory: Directory): Looked {
+function lookUpHello(first: Uint8Array, directory: Directory, scope: number): Looked {
   const reader = new HelloReader();
   if (reader.read(first, 0, first.length, 0) !== HelloStatus.complete)
     return { ...NOTHING, refusal: alertAnswer(reader.alert) };
@@ -113,12 +122,12 @@ function lookUpHello(first: Uint8Array, directory: Directory): Looked {
     const length = protocols[at]!;
     names.push(textOf(protocols.subarray(at + 1), length));
   }
-  const found = directory.findName(host, hostLength, protocols, start, end);
+  const found = directory.findName(host, hostLength, protocols, start, end, scope);
   const missed = found === NO_PROTOCOL ? NO_PROTOCOL : NO_NAME;
   return {
     lookedUp: { host: nameOf(host, hostLength), path: null, protocols: names },
     rewritten: null,
-    found: directory.findAllNames(host, hostLength, protocols, start, end),
+    found: directory.findAllNames(host, hostLength, protocols, start, end, scope),
     refusal: alertAnswer(alertFor(missed, reader)),
   };
 }

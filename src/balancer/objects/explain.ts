@@ -14,6 +14,7 @@ import type {
 } from '../../api/documents.js';
 import { BatonError } from '../../base/errors.js';
 import { Directory } from '../../directory/directory.js';
+import { scopeOf } from '../../directory/directory-image.js';
 import { canonicalPath } from '../../directory/pattern.js';
 import { SLASH } from '../../request/http/tables.js';
 import type { Address } from '../../wire/address.js';
@@ -115,7 +116,12 @@ export class Explainer {
     // The list of resources follows the farm a moment later.
     if (resources.length !== farm.directory.holders.setOf.length) return undefined;
     const directory = new Directory(farm.directory);
-    const { lookedUp, found, rewritten, refusal } = lookUp(asked, directory, parts.headBytes);
+    const { lookedUp, found, rewritten, refusal } = lookUp(
+      asked,
+      directory,
+      scopeOf(farm.directory, server),
+      parts.headBytes,
+    );
     const names = new Map(farm.nodes.map(({ slot, name }) => [slot, name]));
     const rule = (index: number): ExplainRule => {
       const { host, path, alpn } = resources[index] ?? { host: undefined, path: '' };

@@ -8,6 +8,7 @@ interface Named {
   readonly host?: string;
   readonly path: string;
   readonly alpn?: readonly string[];
+  readonly virtualServer?: string;
 }
 
 export class ResourceCounts {
@@ -62,6 +63,6 @@ export class ResourceCounts {
   }
 }
 
-function keyOf({ host = '', path, alpn }: Named): string {
-  return alpn === undefined ? `${host} ${path}` : `${host} ${path} ${alpn.join(' ')}`;
+function keyOf({ host = '', path, alpn, virtualServer = '' }: Named): string {
+  return `${virtualServer} ${host} ${path} ${alpn?.join(' ') ?? ''}`;
 }

@@ -7,6 +7,7 @@
  */
 import { serverAt } from '../../config/virtual-server.js';
 import { Directory } from '../../directory/directory.js';
+import { COMMON_SCOPE, scopeOf } from '../../directory/directory-image.js';
 import { Protocol } from '../../directory/dispatcher.js';
 import type { RequestDispatcher, Routes } from '../../directory/request-dispatcher.js';
 import type { Engine, EngineChange } from '../../engine/engine.js';
@@ -33,7 +34,10 @@ export function routesOf(farm: Pick<Farm, 'directory' | 'servers'>): Routes {
   const predictors: Routes['predictors'][number][] = [];
   const protocols: number[] = [];
   const pools: (readonly number[])[] = [];
-  for (const { slot, predictor, protocol, nodes } of farm.servers) {
+  const scopes: number[] = [];
+  for (const server of farm.servers) {
+    const { slot, predictor, protocol, nodes } = server;
+    scopes[slot] = scopeOf(farm.directory, server);
     predictors[slot] = predictor;
     protocols[slot] = Protocol[protocol];
     pools[slot] = protocol === 'tcp' ? nodes : [];
@@ -43,6 +47,7 @@ export function routesOf(farm: Pick<Farm, 'directory' | 'servers'>): Routes {
     // Without holes: these arrays are read for each handoff.
     predictors: Array.from(predictors),
     protocols: Array.from(protocols, (protocol) => protocol ?? Protocol.http),
+    scopes: Array.from(scopes, (scope) => scope ?? COMMON_SCOPE),
     pools: Array.from(pools, (nodes) => nodes ?? []),
   };
 }

@@ -13,11 +13,21 @@ const NOT_SAVED = 'The config file stays as it is until `baton config --save`.';
 const RESOURCE = 'a path for any host such as /images/, or www.example.org/images/';
 
 const ALPN = 'application protocols of the resource, such as h2,http/1.1';
+const VIRTUAL = 'the virtual server whose own resource it is';
 
 type Resource = ReturnType<typeof parseResource>;
 
-interface AlpnOption {
+/** Which of several resources with one path is meant. */
+interface WhichOptions {
   alpn?: string[];
+  virtual?: string;
+}
+
+function which({ alpn, virtual }: WhichOptions): { alpn?: string[]; virtualServer?: string } {
+  return {
+    ...(alpn === undefined ? {} : { alpn }),
+    ...(virtual === undefined ? {} : { virtualServer: virtual }),
+  };
 }
 
 interface NodeOptions {
@@ -26,7 +36,7 @@ interface NodeOptions {
   via?: NodeVia;
 }
 
-interface ResourceOptions extends AlpnOption {
+interface ResourceOptions extends WhichOptions {
   rewrite?: string;
 }
 
@@ -58,12 +68,10 @@ export function addObjectCommands(baton: Command): void {
     .argument('<nodes...>', 'names of the nodes that hold it')
     .option('--rewrite <path>', 'the path that nodes get; %p: what follows the matched path')
     .option('--alpn <names>', ALPN, parseNames)
+    .option('--virtual <name>', VIRTUAL)
     .action((resource: Resource, nodes: string[], options: ClientOptions & ResourceOptions) => {
-      const { rewrite, alpn } = options;
-      const more = {
-        ...(rewrite === undefined ? {} : { rewrite }),
-        ...(alpn === undefined ? {} : { alpn }),
-      };
+      const { rewrite } = options;
+      const more = { ...(rewrite === undefined ? {} : { rewrite }), ...which(options) };
       return makeChange(options, {
         kind: 'add-resource',
         resource: { ...resource, ...more, nodes },
@@ -98,11 +106,12 @@ export function addObjectCommands(baton: Command): void {
     .argument('<[host]/path>', RESOURCE, parseResource)
     .argument('[node]', 'only this node no longer holds it')
     .option('--alpn <names>', ALPN, parseNames)
-    .action((resource: Resource, node: string | undefined, options: ClientOptions & AlpnOption) =>
+    .option('--virtual <name>', VIRTUAL)
+    .action((resource: Resource, node: string | undefined, options: ClientOptions & WhichOptions) =>
       makeChange(options, {
         kind: 'remove-resource',
         ...resource,
-        ...(options.alpn === undefined ? {} : { alpn: options.alpn }),
+        ...which(options),
         ...(node === undefined ? {} : { node }),
       }),
     );
