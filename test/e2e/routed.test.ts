@@ -95,3 +95,47 @@ t.test('nodes can be behind routers', { skip: whyNoFarm() }, async (t) => {
     });
   });
 });
+
+/** Requests that go to the two nodes in turn, on one connection. */
+const MOVES = 60;
+
+t.test('connections move between nodes behind routers', { skip: whyNoFarm() }, async (t) => {
+  const nodes = ROUTED.balancer?.nodes as { name: string; handoff?: string }[];
+  const MOVING: FarmUse = {
+    ...ROUTED,
+    balancer: {
+      ...ROUTED.balancer,
+      virtualServers: [{ name: 'www', address: VIRTUAL_ADDRESS, port: 80, keepAlive: 'migrate' }],
+      nodes: nodes.map((node) => (node.name === 'n2' ? { ...node, handoff: 'replay' } : node)),
+    },
+  };
+  await withFarm(t, MOVING, async (farm) => {
+    await farm.waitFor(
+      async () => (await farm.stats()).nodes.every(({ lastReportMs }) => lastReportMs !== null),
+      'the balancer knows what each node can do',
+    );
+    const { counters } = await farm.stats();
+    const answers = await curlAll(
+      farm.client,
+      Array.from({ length: MOVES }, (_, index) => `${BASE}/${index % 2 ? 'two' : 'one'}/a.txt`),
+    );
+    t.same(
+      answers.map(({ body }) => body.toString()),
+      answers.map((_, index) => `from n${(index % 2) + 1}\n`),
+      'each request is answered by the node that holds it',
+    );
+    t.equal(
+      answers.reduce((sum, answer) => sum + answer.connects, 0),
+      1,
+      'one connection',
+    );
+    const after = (await farm.stats()).counters;
+    t.ok((after.moved ?? 0) - (counters.moved ?? 0) > MOVES / 2, 'it moved');
+    t.ok((after.replay_syn ?? 0) > (counters.replay_syn ?? 0), 'n2 replayed');
+
+    const [first, long] = await curlAll(farm.client, [`${BASE}/one/a.txt`, `${BASE}/two/long.bin`]);
+    t.equal(first?.status, 200);
+    t.equal(sha256(long?.body ?? new Uint8Array(0)), sha256(DOWNLOAD), 'a download arrives intact');
+    await farm.waitEmpty();
+  });
+});
