@@ -4,6 +4,7 @@ import { addressNumber, build, type PacketSpec } from '../../lab/packet.js';
 import { FrameFlags } from '../../src/datapath/datapath.js';
 import {
   BALANCER,
+  CLIENT,
   Conversation,
   FIRST_NONCE,
   fromClient,
@@ -14,9 +15,11 @@ import {
   MSS,
   MTU,
   NODES,
+  SERVER,
   toClient,
 } from '../support/conversation.js';
 import { differences, parse } from '../support/packet-parse.js';
+import { START } from '../support/uptime.js';
 
 const ETHERNET = 14;
 const CARRY_BYTES = 28;
@@ -117,4 +120,37 @@ t.test('a node that is on the link again gets its frames as they are', async (t)
   const packet = fromClient({ flags: 'A', seq: end, ack: 7000 });
   talk.send(10, packet);
   talk.expectForwarded(10, 0, packet);
+});
+
+t.test('an ICMP error about a packet of the node is carried to it as it came', async (t) => {
+  const talk = new Conversation(t);
+  talk.passing(0);
+  const frames = routed(talk);
+  const quoted = build({
+    ip: { source: SERVER.address, destination: CLIENT.address },
+    tcp: { sourcePort: SERVER.port, destinationPort: CLIENT.port, seq: 7000, flags: 'A' },
+    payload: 'x'.repeat(500),
+  }).subarray(ETHERNET);
+  const error: PacketSpec = {
+    ip: { source: '192.0.2.1', destination: SERVER.address },
+    icmp: { type: 3, code: 4, rest: 1280, quoted },
+  };
+  talk.send(1, error);
+  const [frame] = frames;
+  t.equal(frames.length, 1);
+  const inner = frame === undefined ? Buffer.alloc(0) : uncarried(t, frame);
+  t.ok(inner.subarray(ETHERNET).equals(build(error, KEY).subarray(ETHERNET)));
+  talk.counted({ icmp_forwarded: 1 });
+});
+
+t.test('questions about an unknown connection are carried', async (t) => {
+  const talk = new Conversation(t);
+  talk.engine.begin(START);
+  const frames = routed(talk);
+  talk.send(0, fromClient({ flags: 'A', seq: 70_000, ack: 900_000 }));
+  t.equal(frames.length, NODES.length);
+  const [frame] = frames;
+  const inner = frame === undefined ? Buffer.alloc(0) : uncarried(t, frame);
+  const question = inIxp(0, { type: IXP_TYPE.query }, { flags: 'A', seq: 70_000, ack: 900_000 });
+  t.same(differences(question, parse(inner, KEY)), []);
 });

@@ -67,7 +67,7 @@ export class SearchWriter {
     view.setUint32(ixp + IXP.tsval, 0);
     view.setUint32(ixp + IXP.tsecr, 0);
     sealIxp(view, frame + IP, ixp, hash);
-    if (core.nodes.carried[node] === 1)
+    if (core.nodes.carried[node] !== 0)
       this.carrier.commit(frame, length, node, lost.question[entry]!);
     else {
       core.addressTo(frame, node);
