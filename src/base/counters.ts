@@ -337,7 +337,7 @@ export const COUNTERS = {
   ),
   drop_out_of_window: counter(
     'segments',
-    'Segments outside the receive window of a session that the balancer itself answers. They are old repetitions, or forged.',
+    'Segments outside the receive window of a session that the balancer itself answers, or with a timestamp older than one before (RFC 7323, PAWS). They are old repetitions, or forged.',
   ),
   drop_out_of_order_full: counter(
     'segments',

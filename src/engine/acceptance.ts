@@ -48,6 +48,8 @@ export const SynAcceptance = {
   late: 3,
   /** The client opens a new connection: the session gives way. */
   replaces: 4,
+  /** A SYN/ACK where no connection is: it gets an RST. */
+  refused: 5,
 } as const;
 export type SynAcceptanceCode = (typeof SynAcceptance)[keyof typeof SynAcceptance];
 
@@ -80,8 +82,8 @@ export function acknowledges(flags: number): boolean {
 }
 
 /**
- * A SYN, without ACK, of a session in `state`. `sameIsn`: its sequence number is that of the
- * session's SYN.
+ * A SYN of a session in `state`. `sameIsn`: its sequence number is that of the session's SYN.
+ * `isSynAck`: it has ACK as well, as no client of ours sends it.
  *
  * RFC 5961 section 4.2: "If the SYN bit is set, irrespective of the sequence number, TCP MUST send
  * an ACK (also referred to as challenge ACK) to the remote peer". In SYN-RECEIVED after a passive
@@ -89,9 +91,10 @@ export function acknowledges(flags: number): boolean {
  * session at once, so that the client need not send it again. A session that has ended is in
  * TIME-WAIT for the balancer: RFC 9293 section 3.6.1 lets a SYN with another number replace it.
  */
-export function acceptSyn(state: number, sameIsn: boolean): SynAcceptanceCode {
+export function acceptSyn(state: number, sameIsn: boolean, isSynAck = false): SynAcceptanceCode {
   switch (state) {
     case SessionState.synReceived:
+      if (isSynAck) return SynAcceptance.refused;
       return sameIsn ? SynAcceptance.repeated : SynAcceptance.replaces;
     case SessionState.collecting:
     case SessionState.answering:
@@ -100,6 +103,7 @@ export function acceptSyn(state: number, sameIsn: boolean): SynAcceptanceCode {
     case SessionState.passing:
       return SynAcceptance.forNode;
     default:
+      if (isSynAck) return SynAcceptance.refused;
       return sameIsn ? SynAcceptance.late : SynAcceptance.replaces;
   }
 }

@@ -4,6 +4,22 @@ import type { Core } from './core.js';
 import { SessionFlag } from './table/session-table.js';
 
 /**
+ * Takes the timestamp of the current segment, which lies in the window of a session whose other end
+ * is the balancer. Returns false if the segment is older than one before it, and must be dropped
+ * and acknowledged (RFC 7323 section 5.3, PAWS). A segment without a timestamp is taken, as Linux
+ * does. A segment behind a gap does not set the time that is echoed (section 4.3).
+ */
+export function takeTimestamp(core: Core, slot: number): boolean {
+  const { sessions, segment } = core;
+  if (!sessions.has(slot, SessionFlag.timestampsOk)) return true;
+  if (!segment.parseOptions() || !segment.options.hasTimestamps) return true;
+  const { tsval } = segment.options;
+  if (seqAfter(sessions.tsval(slot), tsval)) return false;
+  if (!seqAfter(segment.sequence, sessions.receiveNext(slot))) sessions.setTsval(slot, tsval);
+  return true;
+}
+
+/**
  * Notes the timestamps of the current segment, which the session's client has sent. What is sent to
  * a node later is no older than what the node has seen of the client, and our clock is ahead of
  * what the client has seen: the node that it had may have the faster clock. Else the other side

@@ -157,7 +157,8 @@ export class ClientWriter {
       sessions.receiveNext(slot),
       headerBytes,
       tcpFlags,
-      Math.min(left >>> shift, 0xffff),
+      // Rounded up: the right edge of the window never moves to the left (RFC 7323 section 2.4).
+      Math.min((left + (1 << shift) - 1) >>> shift, 0xffff),
     );
     let to = tcp + headerBytes;
     for (let at = from; at < from + length; at++) memory[to++] = bytes[at]!;

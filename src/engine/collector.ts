@@ -16,6 +16,7 @@ import {
   isKeepAliveProbe,
 } from './acceptance.js';
 import type { Answers } from './answers/answers.js';
+import { takeTimestamp } from './client-clock.js';
 import type { ClientWriter } from './client-writer.js';
 import type { Core } from './core.js';
 import { Retry } from './farm.js';
@@ -90,7 +91,12 @@ export class Collector {
       this.writer.ack(slot);
       return;
     }
-    if (segment.sequence === sessions.receiveNext(slot)) this.noteWindow(slot);
+    if (!takeTimestamp(core, slot)) {
+      counters.count(Counter.drop_out_of_window);
+      this.writer.ack(slot);
+      return;
+    }
+    if (segment.sequence === sessions.receiveNext(slot)) sessions.setWindow(slot, segment.window);
     const skip = at < 0 ? -at : 0;
     const length = segment.payloadLength - skip;
     at += skip;
@@ -138,14 +144,6 @@ export class Collector {
       default:
         core.counters.count(Counter.drop_out_of_window);
     }
-  }
-
-  private noteWindow(slot: number): void {
-    const { segment, sessions } = this.core;
-    sessions.setWindow(slot, segment.window);
-    if (!sessions.has(slot, SessionFlag.timestampsOk)) return;
-    if (segment.parseOptions() && segment.options.hasTimestamps)
-      sessions.setTsval(slot, segment.options.tsval);
   }
 
   /** Puts payload into the session's room. Returns false when nothing new was taken. */
@@ -259,7 +257,10 @@ export class Collector {
     if (endsHere) sessions.raise(slot, SessionFlag.clientFin);
     if (filled === 0) {
       // The client has closed without sending a byte: there is nothing to wait for.
-      if (!endsHere) return;
+      if (!endsHere) {
+        this.writer.ack(slot);
+        return;
+      }
       if (core.readsNothing(slot)) this.handOverEmpty(slot);
       else this.answers.begin(slot, Answer.silentClose);
       return;

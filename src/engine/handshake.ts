@@ -224,18 +224,26 @@ export class Handshake {
     return slot;
   }
 
+  /**
+   * Establishes a half-open session if the kernel has seen the ACK of its SYN/ACK. The client's
+   * time to send a head has begun then.
+   */
+  completedByKernel(slot: number): boolean {
+    const core = this.core;
+    const { sessions } = core;
+    if (sessions.clientAck(slot) !== sessions.serverFirst(slot)) return false;
+    this.establish(slot);
+    const ago = elapsed(core.clock, sessions.openedAt(slot));
+    core.timers.set(slot, core.now + core.timeToRead(slot) - ago);
+    return true;
+  }
+
   /** The timer of a half-open session: sends the SYN/ACK again, with back-off, or gives up. */
   expired(slot: number): void {
     const core = this.core;
     const { sessions } = core;
-    if (sessions.clientAck(slot) === sessions.serverFirst(slot)) {
-      // The kernel has seen the ACK, and the client has sent nothing since. Its time to send a head
-      // has begun.
-      this.establish(slot);
-      const ago = elapsed(core.clock, sessions.openedAt(slot));
-      core.timers.set(slot, core.now + core.timeToRead(slot) - ago);
-      return;
-    }
+    // The kernel has seen the ACK, and the client has sent nothing since.
+    if (this.completedByKernel(slot)) return;
     if (sessions.tries(slot) >= core.options.limits.synAckTries) {
       core.remove(slot, 'handshake-timeout');
       return;

@@ -163,16 +163,16 @@ export class Reception {
   private receiveSyn(slot: number, server: number): void {
     const core = this.core;
     const { sessions, segment } = core;
-    if ((segment.flags & TcpFlag.ack) !== 0) {
-      // We open no connections, so a SYN/ACK answers nothing of ours.
-      this.receiveUnknown();
-      return;
-    }
+    const isSynAck = (segment.flags & TcpFlag.ack) !== 0;
     if (slot < 0) {
-      this.openOrRefuse(server);
+      // We open no connections, so a SYN/ACK answers nothing of ours.
+      if (isSynAck) this.receiveUnknown();
+      else this.openOrRefuse(server);
       return;
     }
-    switch (acceptSyn(sessions.state(slot), segment.sequence === sessions.clientIsn(slot))) {
+    if (sessions.state(slot) === SessionState.synReceived) this.handshake.completedByKernel(slot);
+    const isSame = segment.sequence === sessions.clientIsn(slot);
+    switch (acceptSyn(sessions.state(slot), isSame, isSynAck)) {
       case SynAcceptance.repeated:
         this.handshake.repeat(slot);
         return;
@@ -184,6 +184,9 @@ export class Reception {
         // Never in plain form: if the node had no socket, its listener would open a connection that
         // the balancer does not know.
         this.toNode.wrap(slot);
+        return;
+      case SynAcceptance.refused:
+        this.receiveUnknown();
         return;
       case SynAcceptance.late:
         return;
@@ -208,7 +211,8 @@ export class Reception {
       return;
     switch (sessions.state(slot)) {
       case SessionState.synReceived:
-        if (this.handshake.complete(slot)) this.collector.receive(slot);
+        if (this.handshake.completedByKernel(slot) || this.handshake.complete(slot))
+          this.collector.receive(slot);
         return;
       case SessionState.collecting:
         this.collector.receive(slot);

@@ -145,7 +145,7 @@ t.test('its sessions count as half open, and a full table drops them like others
       seq: 1001,
       ack: ISN + 1,
       sourcePort: 3,
-      options: { timestamps: [1, 1] },
+      options: { timestamps: [78, 1] },
     }),
   );
   talk.engine.kernelEvent(answeredSyn(ISN, 1000, 4), 1, START);

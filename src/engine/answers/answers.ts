@@ -21,6 +21,7 @@ import { Answer, type AnswerNumber, answerIn } from '../../directory/answers.js'
 import { seqAdd, seqAfter, seqDiff } from '../../wire/seq.js';
 import { TcpFlag } from '../../wire/tcp.js';
 import { Acceptance, acceptAnswered, acceptReset } from '../acceptance.js';
+import { takeTimestamp } from '../client-clock.js';
 import type { ClientWriter } from '../client-writer.js';
 import type { Core } from '../core.js';
 import { NO_NODE } from '../node-table.js';
@@ -117,6 +118,11 @@ export class Answers {
       return;
     }
     if (!this.accepts(slot)) return;
+    if (!takeTimestamp(core, slot)) {
+      core.counters.count(Counter.drop_out_of_window);
+      sender.acknowledge(slot);
+      return;
+    }
     sessions.setLastSeen(slot, core.clock);
     // Of a session of an earlier process it is not known yet.
     if (!this.writer.knowsMac(slot)) core.noteClientMac(slot);
@@ -244,21 +250,16 @@ export class Answers {
   }
 
   /**
-   * Takes acknowledgement number, window and timestamp of the current segment. Returns whether the
-   * client has acknowledged more.
+   * Takes acknowledgement number and window of the current segment. Returns whether the client has
+   * acknowledged more.
    */
   private takeAcknowledgement(slot: number): boolean {
     const { segment, sessions } = this.core;
-    const { sequence, acknowledgement } = segment;
+    const { acknowledgement } = segment;
     const ahead = seqDiff(acknowledgement, sessions.clientAck(slot));
     if (ahead < 0) return false;
     sessions.setWindow(slot, segment.window);
     if (ahead > 0) this.sender.acknowledged(slot, acknowledgement);
-    const timestamps = sessions.has(slot, SessionFlag.timestampsOk);
-    // RFC 7323 section 4.3: only a segment at the left edge of the window sets TS.Recent.
-    if (timestamps && !seqAfter(sequence, sessions.receiveNext(slot)) && segment.parseOptions()) {
-      if (segment.options.hasTimestamps) sessions.setTsval(slot, segment.options.tsval);
-    }
     return ahead > 0;
   }
 
