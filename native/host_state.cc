@@ -26,18 +26,23 @@ struct Filter {
   uint32_t program_id = 0;
 };
 
-void ReadAddress(const nlmsghdr& message, std::vector<Ipv4Address>& into) {
+void ReadAddress(const nlmsghdr& message, uint8_t family, std::vector<InterfaceAddress>& into) {
   if (message.nlmsg_type != RTM_NEWADDR) return;
   const auto* entry = static_cast<const ifaddrmsg*>(NLMSG_DATA(&message));
-  if (entry->ifa_family != AF_INET) return;
+  if (family != AF_UNSPEC && entry->ifa_family != family) return;
+  // Only IPv6 has both.
+  if (entry->ifa_family == AF_INET6 &&
+      (entry->ifa_scope == RT_SCOPE_LINK || (entry->ifa_flags & IFA_F_TEMPORARY) != 0))
+    return;
   const auto* first = IFA_RTA(entry);
   const int length = static_cast<int>(IFA_PAYLOAD(&message));
   // On a point-to-point link, IFA_ADDRESS is the peer's address.
-  const rtattr* address = FindAttribute(first, length, IFA_LOCAL);
-  if (address == nullptr) address = FindAttribute(first, length, IFA_ADDRESS);
-  if (!HoldsIpv4(address)) return;
+  const rtattr* attribute = FindAttribute(first, length, IFA_LOCAL);
+  if (attribute == nullptr) attribute = FindAttribute(first, length, IFA_ADDRESS);
+  IpAddress address;
+  if (!ReadIpAddress(attribute, entry->ifa_family, address)) return;
   const rtattr* label = FindAttribute(first, length, IFA_LABEL);
-  into.push_back({entry->ifa_index, ToAddress(address), entry->ifa_prefixlen,
+  into.push_back({entry->ifa_index, address, entry->ifa_prefixlen,
                   label == nullptr ? "" : static_cast<const char*>(RTA_DATA(label))});
 }
 
@@ -131,28 +136,30 @@ std::vector<Filter> ReadFilters(uint32_t interface_index) {
 
 }  // namespace
 
-std::vector<Ipv4Address> ReadIpv4Addresses() {
-  std::vector<Ipv4Address> result;
+std::vector<InterfaceAddress> ReadAddresses(uint8_t family) {
+  std::vector<InterfaceAddress> result;
   ifaddrmsg any{};
-  any.ifa_family = AF_INET;
+  any.ifa_family = family;
   NetlinkRequest<ifaddrmsg> ask(RTM_GETADDR, NLM_F_DUMP, any);
   Netlink().Ask(
-      ask.Finish(), "RTM_GETADDR", [&](const nlmsghdr& message) { ReadAddress(message, result); },
+      ask.Finish(), "RTM_GETADDR",
+      [&](const nlmsghdr& message) { ReadAddress(message, family, result); },
       [&] { result.clear(); });
   return result;
 }
 
 Napi::Value Ipv4Addresses(const Napi::CallbackInfo& info) {
   const Napi::Env env = info.Env();
-  const std::vector<Ipv4Address> addresses = Guard(env, [] { return ReadIpv4Addresses(); });
+  const std::vector<InterfaceAddress> addresses =
+      Guard(env, [] { return ReadAddresses(AF_INET); });
   Napi::Array result = Napi::Array::New(env);
-  for (const Ipv4Address& from : addresses) {
+  for (const InterfaceAddress& from : addresses) {
     char name[IF_NAMESIZE];
     // If the interface is gone, so is its address.
     if (::if_indextoname(from.interface_index, name) == nullptr) continue;
     Napi::Object entry = Napi::Object::New(env);
     entry.Set("interface", name);
-    entry.Set("address", from.address);
+    entry.Set("address", ToValue(env, from.address));
     entry.Set("prefix", static_cast<uint32_t>(from.prefix));
     result.Set(result.Length(), entry);
   }

@@ -71,21 +71,19 @@ class NeighbourEventsObject : public Napi::ObjectWrap<NeighbourEventsObject> {
       if (message->nlmsg_type != RTM_NEWNEIGH && message->nlmsg_type != RTM_DELNEIGH) continue;
       if (message->nlmsg_len < NLMSG_LENGTH(sizeof(ndmsg))) continue;
       const auto* entry = static_cast<const ndmsg*>(NLMSG_DATA(message));
-      if (entry->ndm_family != AF_INET) continue;
       const auto* first = reinterpret_cast<const rtattr*>(reinterpret_cast<const char*>(entry) +
                                                           NLMSG_ALIGN(sizeof *entry));
-      const rtattr* address =
+      const rtattr* attribute =
           FindAttribute(first, static_cast<int>(NLMSG_PAYLOAD(message, sizeof *entry)), NDA_DST);
-      if (HoldsIpv4(address)) Notify(watch, address);
+      IpAddress address;
+      if (ReadIpAddress(attribute, entry->ndm_family, address)) Notify(watch, &address);
     }
   }
 
-  static void Notify(FdWatch& watch, const rtattr* address) {
+  static void Notify(FdWatch& watch, const IpAddress* address) {
     const Napi::Env env = watch.env();
     Napi::HandleScope scope(env);
-    const napi_value what = address == nullptr
-                                ? env.Undefined()
-                                : Napi::Value(Napi::Number::New(env, ToAddress(address)));
+    const napi_value what = address == nullptr ? env.Undefined() : ToValue(env, *address);
     watch.Call(1, &what);
   }
 

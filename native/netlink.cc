@@ -28,11 +28,11 @@ struct Interface {
   uint32_t flags = 0;
   uint32_t mtu = 0;
   uint8_t mac[kMacBytes] = {};
-  std::vector<Ipv4Address> addresses;
+  std::vector<InterfaceAddress> addresses;
 };
 
 struct NeighbourEntry {
-  uint32_t address = 0;
+  IpAddress address;
   bool usable = false;
   uint8_t mac[kMacBytes] = {};
   uint16_t state = 0;
@@ -66,7 +66,7 @@ Interface ReadInterface(uint32_t index) {
     if (failure.error != ENODEV) throw;
     return result;  // the interface was removed after the look-up of its index
   }
-  for (const Ipv4Address& address : ReadIpv4Addresses()) {
+  for (const InterfaceAddress& address : ReadAddresses(AF_UNSPEC)) {
     if (address.interface_index == index) result.addresses.push_back(address);
   }
   return result;
@@ -75,14 +75,13 @@ Interface ReadInterface(uint32_t index) {
 void ReadNeighbour(const nlmsghdr& message, uint32_t index, std::vector<NeighbourEntry>& into) {
   if (message.nlmsg_type != RTM_NEWNEIGH) return;
   const auto* entry = static_cast<const ndmsg*>(NLMSG_DATA(&message));
-  if (entry->ndm_ifindex != static_cast<int>(index) || entry->ndm_family != AF_INET) return;
+  if (entry->ndm_ifindex != static_cast<int>(index)) return;
   const auto* first = reinterpret_cast<const rtattr*>(reinterpret_cast<const char*>(entry) +
                                                       NLMSG_ALIGN(sizeof *entry));
   const int length = static_cast<int>(NLMSG_PAYLOAD(&message, sizeof *entry));
-  const rtattr* address = FindAttribute(first, length, NDA_DST);
-  if (!HoldsIpv4(address)) return;
   NeighbourEntry result;
-  result.address = ToAddress(address);
+  if (!ReadIpAddress(FindAttribute(first, length, NDA_DST), entry->ndm_family, result.address))
+    return;
   result.state = entry->ndm_state;
   const rtattr* mac = FindAttribute(first, length, NDA_LLADDR);
   if (mac != nullptr && RTA_PAYLOAD(mac) == kMacBytes && (entry->ndm_state & kUsableStates) != 0) {
@@ -96,7 +95,7 @@ std::vector<NeighbourEntry> ReadNeighbours(uint32_t index) {
   Netlink netlink;
   std::vector<NeighbourEntry> result;
   ndmsg any{};
-  any.ndm_family = AF_INET;
+  any.ndm_family = AF_UNSPEC;
   NetlinkRequest<ndmsg> ask(RTM_GETNEIGH, NLM_F_DUMP, any);
   netlink.Ask(
       ask.Finish(), "RTM_GETNEIGH",
@@ -110,14 +109,14 @@ void AskAboutNeighbour(const Napi::CallbackInfo& info, uint16_t type, const char
                        uint8_t flags) {
   const Napi::Env env = info.Env();
   const uint32_t index = NumberArgument(info, 0);
-  const in_addr address{htonl(NumberArgument(info, 1))};
+  const IpAddress address = AddressArgument(info, 1);
   Guard(env, [&] {
     ndmsg neighbour{};
-    neighbour.ndm_family = AF_INET;
+    neighbour.ndm_family = static_cast<uint8_t>(address.family);
     neighbour.ndm_ifindex = static_cast<int>(index);
     neighbour.ndm_flags = flags;
     NetlinkRequest<ndmsg> request(type, type == RTM_NEWNEIGH ? NLM_F_CREATE : 0, neighbour);
-    request.Add(NDA_DST, &address, sizeof address);
+    request.Add(NDA_DST, address.bytes, address.size());
     Netlink().Ask(request.Finish(), name, [](const nlmsghdr&) {});
   });
 }
@@ -130,14 +129,12 @@ Napi::Uint8Array ToBytes(Napi::Env env, const uint8_t* from, size_t length) {
 
 }  // namespace
 
-uint32_t ToAddress(const rtattr* attribute) {
-  uint32_t address;
-  std::memcpy(&address, RTA_DATA(attribute), sizeof address);
-  return ntohl(address);
-}
-
-bool HoldsIpv4(const rtattr* attribute) {
-  return attribute != nullptr && RTA_PAYLOAD(attribute) == sizeof(in_addr);
+bool ReadIpAddress(const rtattr* attribute, uint8_t family, IpAddress& into) {
+  if (attribute == nullptr || (family != AF_INET && family != AF_INET6)) return false;
+  into.family = family;
+  if (RTA_PAYLOAD(attribute) != into.size()) return false;
+  std::memcpy(into.bytes, RTA_DATA(attribute), into.size());
+  return true;
 }
 
 const rtattr* FindAttribute(const rtattr* first, int length, uint16_t type) {
@@ -207,7 +204,7 @@ Napi::Value InterfaceInfo(const Napi::CallbackInfo& info) {
   Napi::Array addresses = Napi::Array::New(env, from.addresses.size());
   for (uint32_t i = 0; i < from.addresses.size(); i++) {
     Napi::Object address = Napi::Object::New(env);
-    address.Set("address", from.addresses[i].address);
+    address.Set("address", ToValue(env, from.addresses[i].address));
     address.Set("prefix", static_cast<uint32_t>(from.addresses[i].prefix));
     address.Set("label", from.addresses[i].label);
     addresses.Set(i, address);
@@ -229,7 +226,7 @@ Napi::Value Neighbours(const Napi::CallbackInfo& info) {
   Napi::Array result = Napi::Array::New(env, entries.size());
   for (uint32_t i = 0; i < entries.size(); i++) {
     Napi::Object neighbour = Napi::Object::New(env);
-    neighbour.Set("address", entries[i].address);
+    neighbour.Set("address", ToValue(env, entries[i].address));
     neighbour.Set("mac", entries[i].usable ? Napi::Value(ToBytes(env, entries[i].mac, kMacBytes))
                                            : env.Undefined());
     neighbour.Set("state", static_cast<uint32_t>(entries[i].state));

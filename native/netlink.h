@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "address.h"
 #include "errors.h"
 
 namespace baton {
@@ -64,19 +65,18 @@ class Netlink {
   uint32_t sequence_ = 0;
 };
 
-struct Ipv4Address {
+struct InterfaceAddress {
   uint32_t interface_index;
-  // In host byte order, as in src/wire/address.ts.
-  uint32_t address;
+  IpAddress address;
   uint8_t prefix;
   std::string label;
 };
 
-// Every address of every interface.
-std::vector<Ipv4Address> ReadIpv4Addresses();
+// Every address of this family of every interface; AF_UNSPEC: of both families. An IPv6 address
+// that changes with time (RFC 8981), or that belongs to the link alone, is left out.
+std::vector<InterfaceAddress> ReadAddresses(uint8_t family);
 
-// The address in an attribute for which HoldsIpv4 is true, in host byte order.
-uint32_t ToAddress(const rtattr* attribute);
-bool HoldsIpv4(const rtattr* attribute);
+// Reads the address in an attribute. False if it holds none of this family.
+bool ReadIpAddress(const rtattr* attribute, uint8_t family, IpAddress& into);
 
 }  // namespace baton

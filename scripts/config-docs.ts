@@ -39,7 +39,7 @@ runs nothing, and lists every mistake by line, column and key. The tables say wh
   twice.
 - Paths of files are relative to the config file.
 - Durations carry their unit: \`300ms\`, \`10s\`, \`15m\`, \`24h\`.
-- Addresses are IPv4. A virtual address may be IPv6 too, in its usual form (RFC 5952).
+- Addresses are IPv4 or IPv6. An IPv6 address has its usual form (RFC 5952).
 
 \`node dist/scripts/config-docs.js\` generates this page from src/config/schema.ts.
 `;

@@ -182,7 +182,7 @@ async function main(task: CrowdTask): Promise<void> {
   const key = Buffer.from(readFileSync(task.keyFile, 'utf8').trim(), 'hex');
   const log = { info: () => {}, warn: (message: string) => console.log(message) };
   const reporter = new Reporter({
-    own: requireAddress(task.own),
+    own: { ipv4: ipv4Number(requireAddress(task.own)), ipv6: undefined },
     key,
     balancers: [requireAddress(task.balancer)],
     look: () => ({ flags: IxcpFlag.canAdopt, addresses: [requireAddress(task.virtualAddress)] }),

@@ -9,12 +9,12 @@
 #include "config.h"
 #include "counters.h"
 
-/* Which address do notices to this balancer go to? */
+/* Which addresses do notices to this balancer go to? */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, __be32);
+	__type(value, struct guard_own);
 } own SEC(".maps");
 
 /* Which engine thread owns a session? The hash seeds and the number of threads. */

@@ -112,6 +112,17 @@ static __always_inline enum frame_kind kind_of_icmp6(struct __sk_buff *skb)
 	return type == ICMPV6_ECHO_REQUEST ? VIRTUAL_ECHO : NOT_OURS;
 }
 
+/* True if this is the IPv6 address to which notices go. */
+static __always_inline int is_own6(const struct in6_addr *address)
+{
+	__u32 zero = 0;
+	const struct guard_own *us = bpf_map_lookup_elem(&own, &zero);
+	const __be32 *word = address->in6_u.u6_addr32;
+
+	return us && us->address6[0] == word[0] && us->address6[1] == word[1] &&
+	       us->address6[2] == word[2] && us->address6[3] == word[3];
+}
+
 /* The kind of an IPv6 packet. One with an extension header is for no virtual server, but the stack
  * would find TCP behind that header. */
 static __always_inline enum frame_kind kind_of_frame6(struct __sk_buff *skb)
@@ -125,6 +136,8 @@ static __always_inline enum frame_kind kind_of_frame6(struct __sk_buff *skb)
 		return NOT_OURS;
 	if (ip.nexthdr == BATON_IPPROTO_IXP)
 		return HANDOFF;
+	if (ip.nexthdr == BATON_IPPROTO_IXCP)
+		return is_own6(&ip.daddr) ? NOTICE : NOT_OURS;
 	alias = bpf_map_lookup_elem(&ipv6_aliases, &ip.daddr);
 	if (!alias)
 		return NOT_OURS;
@@ -145,7 +158,7 @@ static __always_inline enum frame_kind kind_of_frame(struct __sk_buff *skb)
 {
 	struct iphdr ip;
 	__u32 zero = 0;
-	__be32 *address;
+	const struct guard_own *us;
 
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
 		return kind_of_frame6(skb);
@@ -161,8 +174,8 @@ static __always_inline enum frame_kind kind_of_frame(struct __sk_buff *skb)
 	case IPPROTO_ICMP:
 		return kind_of_icmp(skb, &ip);
 	case BATON_IPPROTO_IXCP:
-		address = bpf_map_lookup_elem(&own, &zero);
-		return address && *address == ip.daddr ? NOTICE : NOT_OURS;
+		us = bpf_map_lookup_elem(&own, &zero);
+		return us && us->address == ip.daddr ? NOTICE : NOT_OURS;
 	case BATON_IPPROTO_IXP:
 		return HANDOFF;
 	default:
@@ -247,6 +260,17 @@ static __always_inline __u32 worker_of6(const struct in6_addr *client, __be16 cl
 	                   : 0;
 }
 
+/* The thread for a notice, whose header begins at `offset`. */
+static __always_inline __u32 worker_of_notice(struct __sk_buff *skb, __u32 offset)
+{
+	struct ixcp_hdr ixcp;
+
+	if (load(skb, offset, &ixcp, sizeof(ixcp)) || ixcp.type == IXCP_REPORT)
+		return 0;
+	return worker_of(IPPROTO_TCP, ixcp.client, ixcp.client_port, ixcp.virtual_addr,
+	                 ixcp.virtual_port, FAMILY_UNKNOWN);
+}
+
 static __always_inline __u32 fanout6(struct __sk_buff *skb)
 {
 	const __u32 inner = sizeof(struct ipv6hdr) + ICMP_HEADER_BYTES;
@@ -255,6 +279,8 @@ static __always_inline __u32 fanout6(struct __sk_buff *skb)
 
 	if (load(skb, 0, &ip, sizeof(ip)))
 		return 0;
+	if (ip.nexthdr == BATON_IPPROTO_IXCP)
+		return worker_of_notice(skb, sizeof(ip));
 	if (ip.nexthdr == IPPROTO_TCP && !load(skb, sizeof(ip), &ports, sizeof(ports)))
 		return worker_of6(&ip.saddr, ports.source, &ip.daddr, ports.destination);
 	/* The packet inside the error went from the virtual server to the client. */
@@ -274,7 +300,6 @@ int guard_fanout(struct __sk_buff *skb)
 	const __u32 inner = sizeof(struct iphdr) + ICMP_HEADER_BYTES;
 	struct iphdr ip;
 	struct ports ports;
-	struct ixcp_hdr ixcp;
 
 	if (skb->protocol == bpf_htons(ETH_P_IPV6))
 		return fanout6(skb);
@@ -296,10 +321,7 @@ int guard_fanout(struct __sk_buff *skb)
 		return worker_of(ip.protocol, ip.daddr, ports.destination, ip.saddr, ports.source,
 		                 0);
 	case BATON_IPPROTO_IXCP:
-		if (load(skb, sizeof(ip), &ixcp, sizeof(ixcp)) || ixcp.type == IXCP_REPORT)
-			return 0;
-		return worker_of(IPPROTO_TCP, ixcp.client, ixcp.client_port, ixcp.virtual_addr,
-		                 ixcp.virtual_port, FAMILY_UNKNOWN);
+		return worker_of_notice(skb, sizeof(ip));
 	default:
 		return 0;
 	}

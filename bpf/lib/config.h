@@ -11,13 +11,26 @@
 
 #define BATON_KEY_BYTES 16
 
+#define FAMILY_IPV4 0
+#define FAMILY_IPV6 6
+
 /* The one entry of map `config`, key u32 0. */
 struct shim_config {
 	__u8 key[BATON_KEY_BYTES]; /*  0 the shared key, as in the key file */
-	__be32 own;                /* 16 this machine's address: the source of its notices */
+	__be32 own;                /* 16 this machine's IPv4 address: the source of its notices */
 	__u32 alias[4];            /* 20 key of aliases (alias.h) */
 	__u32 layout;              /* 36 SESSION_LAYOUT of the program that has this map */
 	__u32 local;               /* 40 on the balancer itself: its interface; 0: elsewhere */
+	__be32 own6[4];            /* 44 its IPv6 address, for balancers that have one */
+};
+
+/*
+ * Value of map `balancers`. The key is the balancer's address as ixp_hdr.balancer names it: an IPv4
+ * address, or the alias of an IPv6 address.
+ */
+struct shim_balancer {
+	__u32 family;       /* 0 FAMILY_* */
+	__be32 address6[4]; /* 4 with FAMILY_IPV6 */
 };
 
 /*
@@ -133,9 +146,14 @@ struct session {
 struct guard_server {
 	__be32 address; /* 0 alias of an IPv6 address */
 	__be16 port;    /* 4 */
-	__u16 family;   /* 6 0: IPv4; FAMILY_IPV6 */
+	__u16 family;   /* 6 FAMILY_* */
 };
-#define FAMILY_IPV6 6
+
+/* The one entry of map `own` of the guard, key u32 0: the addresses to which notices go. */
+struct guard_own {
+	__be32 address;     /* 0 IPv4; 0: none */
+	__be32 address6[4]; /* 4 0: none */
+};
 
 /* The one entry of map `sharing` of the guard, key u32 0: which thread owns a session (session.h).
  */
@@ -167,7 +185,9 @@ struct redirect_request {
 #define OWN_STACK 0xffffffff /* the node is this machine */
 #define REDIRECT_MAGIC 0x42544f57 /* "BTOW" */
 
-BATON_ASSERT(sizeof(struct shim_config) == 44, "shim_config");
+BATON_ASSERT(sizeof(struct shim_config) == 60, "shim_config");
+BATON_ASSERT(sizeof(struct shim_balancer) == 20, "shim_balancer");
+BATON_ASSERT(sizeof(struct guard_own) == 20, "guard_own");
 BATON_ASSERT(sizeof(struct shim_service) == 8, "shim_service");
 BATON_ASSERT(sizeof(struct session_key) == 12, "session_key");
 BATON_ASSERT(sizeof(struct answers) == 32, "answers");

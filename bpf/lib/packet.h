@@ -6,6 +6,7 @@
 #ifndef BATON_PACKET_H
 #define BATON_PACKET_H
 
+#include "alias.h"
 #include "parse.h"
 #include "siphash.h"
 
@@ -23,6 +24,19 @@ struct notice_frame {
 #define NOTICE_FRAME_BYTES ((int)(sizeof(struct ethhdr) + sizeof(struct iphdr) + IXCP_LENGTH))
 BATON_ASSERT(__builtin_offsetof(struct notice_frame, eth) == 2, "notice_frame.eth");
 BATON_ASSERT(__builtin_offsetof(struct notice_frame, ixcp) + IXCP_LENGTH == 2 + 74, "notice_frame");
+
+/* The same to a balancer with an IPv6 address. */
+struct notice_frame6 {
+	__u8 pad[2];
+	struct ethhdr eth;
+	struct ipv6hdr ip;
+	struct ixcp_hdr ixcp;
+} __attribute__((aligned(8)));
+
+#define NOTICE_FRAME_BYTES_6 ((int)(sizeof(struct ethhdr) + sizeof(struct ipv6hdr) + IXCP_LENGTH))
+BATON_ASSERT(__builtin_offsetof(struct notice_frame6, eth) == 2, "notice_frame6.eth");
+BATON_ASSERT(__builtin_offsetof(struct notice_frame6, ixcp) + IXCP_LENGTH == 2 + 94,
+             "notice_frame6");
 
 /* A segment that the shim gives to a socket, without its Ethernet header. */
 struct bare_packet {
@@ -48,6 +62,8 @@ struct notice {
 	struct session_key tuple;
 	__be32 seq, ack;
 	__be16 answers;
+	__u8 mac[ETH_ALEN];     /* of the balancer */
+	__u8 own_mac[ETH_ALEN]; /* of this interface */
 };
 
 static __always_inline __u16 checksum_fold(__u32 sum)
@@ -97,15 +113,31 @@ static __always_inline void fill_ipv4(struct iphdr *ip, __be32 source, __be32 de
 	ip->check = checksum_fold(checksum_add(ip, sizeof(*ip) / 2, 0));
 }
 
-/* Fills `frame` except for its MAC addresses. */
-static __always_inline void fill_notice(struct notice_frame *frame, const struct notice *notice,
-                                        const struct shim_config *config)
+static __always_inline void fill_ipv6(struct ipv6hdr *ip, const struct in6_addr *source,
+                                      const struct in6_addr *destination, __u8 protocol,
+                                      __u16 payload)
 {
-	struct ixcp_hdr *ixcp = &frame->ixcp;
+	__builtin_memset(ip, 0, sizeof(*ip));
+	ip->version = 6;
+	ip->payload_len = BE16(payload);
+	ip->nexthdr = protocol;
+	ip->hop_limit = OWN_TTL;
+	ip->saddr = *source;
+	ip->daddr = *destination;
+}
 
-	frame->eth.h_proto = BE16(ETH_P_IP);
-	fill_ipv4(&frame->ip, config->own, notice->balancer, BATON_IPPROTO_IXCP,
-	          IPV4_BYTES + IXCP_LENGTH);
+static __always_inline void fill_eth(struct ethhdr *eth, const struct notice *notice,
+                                     __u16 protocol)
+{
+	__builtin_memcpy(eth->h_dest, notice->mac, ETH_ALEN);
+	__builtin_memcpy(eth->h_source, notice->own_mac, ETH_ALEN);
+	eth->h_proto = BE16(protocol);
+}
+
+/* `own`: the number of this machine's address. */
+static __always_inline void fill_ixcp(struct ixcp_hdr *ixcp, const struct notice *notice,
+                                      const struct shim_config *config, __be32 own)
+{
 	ixcp->version = BATON_VERSION;
 	ixcp->type = notice->type;
 	ixcp->length = IXCP_LENGTH;
@@ -119,7 +151,27 @@ static __always_inline void fill_notice(struct notice_frame *frame, const struct
 	ixcp->virtual_port = notice->tuple.virtual_port;
 	ixcp->seq = notice->seq;
 	ixcp->ack = notice->ack;
-	ixcp->tag = ixcp_tag(config->key, config->own, notice->balancer, ixcp);
+	ixcp->tag = ixcp_tag(config->key, own, notice->balancer, ixcp);
+}
+
+static __always_inline void fill_notice(struct notice_frame *frame, const struct notice *notice,
+                                        const struct shim_config *config)
+{
+	fill_eth(&frame->eth, notice, ETH_P_IP);
+	fill_ipv4(&frame->ip, config->own, notice->balancer, BATON_IPPROTO_IXCP,
+	          IPV4_BYTES + IXCP_LENGTH);
+	fill_ixcp(&frame->ixcp, notice, config, config->own);
+}
+
+static __always_inline void fill_notice6(struct notice_frame6 *frame, const struct notice *notice,
+                                         const struct shim_config *config,
+                                         const struct shim_balancer *to)
+{
+	const struct in6_addr *own = (const void *)config->own6;
+
+	fill_eth(&frame->eth, notice, ETH_P_IPV6);
+	fill_ipv6(&frame->ip, own, (const void *)to->address6, BATON_IPPROTO_IXCP, IXCP_LENGTH);
+	fill_ixcp(&frame->ixcp, notice, config, alias_of(own, config->alias));
 }
 
 static __always_inline void fill_tcp(struct tcphdr *tcp, const struct session_key *tuple, __u32 seq,
@@ -162,13 +214,7 @@ static __always_inline void fill_bare6(struct bare_packet6 *packet, const struct
 {
 	struct tcphdr *tcp = &packet->tcp;
 
-	__builtin_memset(&packet->ip, 0, sizeof(packet->ip));
-	packet->ip.version = 6;
-	packet->ip.payload_len = BE16(sizeof(*tcp));
-	packet->ip.nexthdr = IPPROTO_TCP;
-	packet->ip.hop_limit = OWN_TTL;
-	packet->ip.saddr = *client;
-	packet->ip.daddr = *virtual_addr;
+	fill_ipv6(&packet->ip, client, virtual_addr, IPPROTO_TCP, sizeof(*tcp));
 	fill_tcp(tcp, tuple, seq, ack, flags, window);
 
 	/* RFC 8200 section 8.1 */

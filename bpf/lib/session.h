@@ -17,7 +17,7 @@
 
 #include "ixp.h"
 
-#define SHARED_LAYOUT 8
+#define SHARED_LAYOUT 9
 #define MAX_WORKERS 8 /* engine threads */
 #define MAX_QUEUES 64 /* receive queues of the interface */
 #define MAX_XDP_NODES 1024
@@ -172,10 +172,14 @@ struct xdp_node {
 	__u8 destination[6]; /*  0 MAC address of the node */
 	__u8 source[6];      /*  6 MAC address of our interface to the node */
 	__u32 interface;     /* 12 index of that interface, or OWN_STACK; 0: not resolved */
-	__be32 address;      /* 16 by which a later process recognizes the node */
+	__be32 address;      /* 16 its IPv4 address, or the alias of its IPv6 address */
 	__u32 redirect;      /* 20 1: OUTPUT_REDIRECT holds on that interface */
 	__u32 carry;         /* 24 bytes before each carried packet; 0: the node is on the link */
 	__u32 most;          /* 28 bytes of the largest packet that can be carried there */
+	__be32 balancer;     /* 32 ixp_hdr.balancer of what it gets */
+	__u32 family;        /* 36 0: IPv4; 6: IPv6 */
+	__be32 address6[4];  /* 40 of an IPv6 node: a later process recognizes it by this */
+	__u32 pad[2];        /* 56 always 0: a node has a cache line of its own */
 };
 
 /*
@@ -209,7 +213,7 @@ struct xdp_control {
 	__u32 index_words; /*  12 of each worker, a multiple of INDEX_LINE_WORDS */
 	__u32 client_seed; /*  16 of session_hash */
 	__u32 port_seed;   /*  20 of session_hash */
-	__be32 own;        /*  24 the balancer's address */
+	__be32 own;        /*  24 the balancer's IPv4 address; 0: none */
 	__u32 interfaces;  /*  28 entries of `mac` in use */
 	__u8 mac[MAX_INTERFACES][6];  /*  32 our MAC addresses; other frames pass to the stack */
 	__u16 mss;                    /*  44 main: of SYN/ACKs */
@@ -234,6 +238,9 @@ struct xdp_control {
 	__u32 alias[4];                 /* 240 key of aliases (alias.h) */
 	__u32 ipv6;                     /* 256 main: virtual servers with an IPv6 address */
 	__u32 most_frame;               /* 260 bytes of the largest frame for an AF_XDP socket */
+	__u32 has_own6;                 /* 264 1: the balancer has an IPv6 address */
+	__be32 own6[4];                 /* 268 that address */
+	__u32 pad;                      /* 284 always 0 */
 };
 
 /* SYNs get no answer when the engine's last tick was longer ago than this. */
@@ -258,7 +265,7 @@ struct kernel_event {
 	__u32 port_server; /*  4 as in session_record */
 	__u32 client_isn;  /*  8 notice: acknowledgement number of the node */
 	__u32 server_isn;  /* 12 of the SYN/ACK; FIN and notice: the session's nonce */
-	__u32 ts_offset;   /* 16 as in session_record; notice: IPv4 address of the node */
+	__u32 ts_offset;   /* 16 as in session_record; notice: address of the node, or its alias */
 	__u32 tsval;       /* 20 of the client; 0 without timestamps */
 	__u16 mss;         /* 24 of the client; 536 when the SYN had no MSS option */
 	__u16 window;      /* 26 of the client */
@@ -269,9 +276,9 @@ struct kernel_event {
 
 BATON_ASSERT(sizeof(struct session_record) == 64, "session_record");
 BATON_ASSERT(sizeof(struct index_line) == 64, "index_line");
-BATON_ASSERT(sizeof(struct xdp_node) == 32, "xdp_node");
+BATON_ASSERT(sizeof(struct xdp_node) == 64, "xdp_node");
 BATON_ASSERT(sizeof(struct inline_server) == 8, "inline_server");
-BATON_ASSERT(sizeof(struct xdp_control) == 264, "xdp_control");
+BATON_ASSERT(sizeof(struct xdp_control) == 288, "xdp_control");
 BATON_ASSERT(sizeof(struct kernel_event) == 36, "kernel_event");
 
 #endif

@@ -192,7 +192,9 @@ HANDLER answer(struct __sk_buff *skb, struct ixp_frame *frame, int outcome)
 		.answers = frame->answers,
 	};
 
-	return send_notice(skb, config, &notice, frame->mac, frame->own_mac, 1);
+	__builtin_memcpy(notice.mac, frame->mac, ETH_ALEN);
+	__builtin_memcpy(notice.own_mac, frame->own_mac, ETH_ALEN);
+	return send_notice(skb, config, &notice, 1);
 }
 
 #endif

@@ -17,12 +17,12 @@ struct {
 	__type(value, struct shim_config);
 } config SEC(".maps");
 
-/* May this balancer hand sessions to this machine? The key is its address; the value is unused. */
+/* May this balancer hand sessions to this machine, and where do its notices go? */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 64);
 	__type(key, __be32);
-	__type(value, __u8);
+	__type(value, struct shim_balancer);
 } balancers SEC(".maps");
 
 /*

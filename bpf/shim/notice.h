@@ -20,27 +20,56 @@
 #include "packet.h"
 
 /*
- * Turns the frame into this notice and sends it, at either hook. `mac` is the balancer's address,
- * `own_mac` this interface's. Returns the verdict. On the balancer itself the notice goes to
- * ingress, where the engine's tap receives it as if it came from the wire.
+ * Makes the frame one of the other family, with room for its IP header. This also moves the place
+ * of an unfinished checksum to where IXCP has its hole.
  */
-static __always_inline int send_notice(struct __sk_buff *skb, const struct shim_config *config,
-                                       const struct notice *notice, const __u8 *mac,
-                                       const __u8 *own_mac, int at_ingress)
+static __always_inline long take_family(struct __sk_buff *skb, __u16 protocol)
+{
+	return skb->protocol == bpf_htons(protocol)
+	               ? 0
+	               : bpf_skb_change_proto(skb, bpf_htons(protocol), 0);
+}
+
+/* Writes the notice over the frame. Returns 0, or an error. With a stack of its own. */
+static __noinline int write_notice(struct __sk_buff *skb, const struct shim_config *config,
+                                   const struct notice *notice)
 {
 	struct notice_frame frame = {};
 
-	/* This also moves the place of an unfinished checksum to where IXCP has its hole. */
-	if (skb->protocol == bpf_htons(ETH_P_IPV6) &&
-	    bpf_skb_change_proto(skb, bpf_htons(ETH_P_IP), 0)) {
-		count(SHIM_DROP_REWRITE);
+	fill_notice(&frame, notice, config);
+	return take_family(skb, ETH_P_IP) || bpf_skb_change_tail(skb, NOTICE_FRAME_BYTES, 0) ||
+	       bpf_skb_store_bytes(skb, 0, &frame.eth, NOTICE_FRAME_BYTES, 0);
+}
+
+/* The same to a balancer with an IPv6 address. */
+static __noinline int write_notice6(struct __sk_buff *skb, const struct shim_config *config,
+                                    const struct notice *notice, const struct shim_balancer *to)
+{
+	struct notice_frame6 frame = {};
+
+	fill_notice6(&frame, notice, config, to);
+	return take_family(skb, ETH_P_IPV6) || bpf_skb_change_tail(skb, NOTICE_FRAME_BYTES_6, 0) ||
+	       bpf_skb_store_bytes(skb, 0, &frame.eth, NOTICE_FRAME_BYTES_6, 0);
+}
+
+/*
+ * Turns the frame into this notice and sends it, at either hook. Returns the verdict. On the
+ * balancer itself the notice goes to ingress, where the engine's tap receives it as if it came from
+ * the wire.
+ */
+static __always_inline int send_notice(struct __sk_buff *skb, const struct shim_config *config,
+                                       const struct notice *notice, int at_ingress)
+{
+	__be32 balancer = notice->balancer;
+	const struct shim_balancer *to = bpf_map_lookup_elem(&balancers, &balancer);
+
+	/* The session is of an earlier run, which had another config. */
+	if (!to) {
+		count(SHIM_DROP_UNKNOWN_BALANCER);
 		return TC_ACT_SHOT;
 	}
-	fill_notice(&frame, notice, config);
-	__builtin_memcpy(frame.eth.h_dest, mac, ETH_ALEN);
-	__builtin_memcpy(frame.eth.h_source, own_mac, ETH_ALEN);
-	if (bpf_skb_change_tail(skb, NOTICE_FRAME_BYTES, 0) ||
-	    bpf_skb_store_bytes(skb, 0, &frame.eth, NOTICE_FRAME_BYTES, 0)) {
+	if (to->family == FAMILY_IPV6 ? write_notice6(skb, config, notice, to)
+	                              : write_notice(skb, config, notice)) {
 		count(SHIM_DROP_REWRITE);
 		return TC_ACT_SHOT;
 	}
@@ -164,7 +193,6 @@ static __always_inline int become_notice(struct __sk_buff *skb)
 		.seq = view.tcp->seq,
 		.ack = view.tcp->ack_seq,
 	};
-	__u8 own_mac[ETH_ALEN];
 
 	/* These are about the place of the parking, wherever the segment began. */
 	if (notice.type == IXCP_ENDED ||
@@ -175,8 +203,9 @@ static __always_inline int become_notice(struct __sk_buff *skb)
 	} else if (notice.reason == IXCP_REASON_HELD_BACK) {
 		notice.answers = bpf_htons(session->resumed);
 	}
-	__builtin_memcpy(own_mac, view.eth->h_source, ETH_ALEN);
-	return send_notice(skb, config, &notice, session->mac, own_mac, 0);
+	__builtin_memcpy(notice.mac, session->mac, ETH_ALEN);
+	__builtin_memcpy(notice.own_mac, view.eth->h_source, ETH_ALEN);
+	return send_notice(skb, config, &notice, 0);
 }
 
 /*

@@ -7,6 +7,7 @@
 #define BATON_XDP_IPV6_H
 
 #include "alias.h"
+#include "xdp-notice.h"
 #include "xdp-segment.h"
 #include "xdp-session.h"
 
@@ -55,7 +56,43 @@ static __noinline int receive_icmp6(struct xdp_md *ctx, const struct xdp_control
 	return to_engine(ctx, us, place.worker, XDP_TO_ENGINE_ICMP);
 }
 
-/* Handles an IPv6 frame for one of our MAC addresses. */
+/* Finds the place of the session that a notice names. False for a report, and for a server that is
+ * not known. */
+static __always_inline int find_told(const struct xdp_control *us, const struct ixcp_hdr *ixcp,
+                                     struct place *place)
+{
+	if (ixcp->type == IXCP_REPORT)
+		return 0;
+
+	__u32 server = find_server(us, ixcp->virtual_addr, ixcp->virtual_port);
+
+	/* A notice does not tell the family of its numbers. */
+	if (server == NO_SERVER && us->ipv6)
+		server = find_server6(ixcp->virtual_addr, ixcp->virtual_port);
+	if (server == NO_SERVER)
+		return 0;
+	place_of(us, BE32(ixcp->client), BE16(ixcp->client_port), server, place);
+	return 1;
+}
+
+/* Handles a notice, or a report, that may be for us. */
+static __noinline int receive_ixcp6(struct xdp_md *ctx, const struct xdp_control *us)
+{
+	void *data_end = (void *)(long)ctx->data_end;
+	struct ipv6hdr *ip = (void *)(long)ctx->data + IPV4_OFFSET;
+	struct ixcp_hdr *ixcp = (void *)(ip + 1);
+	const __be32 *word = ip->daddr.in6_u.u6_addr32;
+	struct place place = {};
+
+	if ((void *)ixcp > data_end || ip->version != 6 || !us->has_own6 || word[3] != us->own6[3] ||
+	    word[2] != us->own6[2] || word[1] != us->own6[1] || word[0] != us->own6[0])
+		return XDP_PASS;
+	if ((void *)(ixcp + 1) <= data_end && find_told(us, ixcp, &place))
+		return receive_notice6(ctx, us, &place);
+	return to_engine(ctx, us, place.worker, XDP_TO_ENGINE_IXCP);
+}
+
+/* Handles an IPv6 frame for one of our MAC addresses, except for notices. */
 static __noinline int receive_ipv6(struct xdp_md *ctx, struct xdp_control *us)
 {
 	void *data_end = (void *)(long)ctx->data_end;

@@ -8,6 +8,7 @@
 #ifndef BATON_XDP_NOTICE_H
 #define BATON_XDP_NOTICE_H
 
+#include "alias.h"
 #include "siphash.h"
 #include "xdp-resume.h"
 #include "xdp-session.h"
@@ -15,18 +16,21 @@
 
 /*
  * True for an ADOPTED, FIN or ENDED that Notices.receive of src/engine/handoff/notices.ts would
- * accept.
+ * accept, if its IP header is right. `node` and `own` are the numbers of its addresses.
  */
-static __always_inline int can_report(const struct xdp_control *us, const struct iphdr *ip,
-                                      const struct ixcp_hdr *ixcp)
+static __always_inline int can_report(const struct xdp_control *us, const struct ixcp_hdr *ixcp,
+                                      __be32 node, __be32 own)
 {
 	return (ixcp->type == IXCP_ADOPTED || ixcp->type == IXCP_FIN || ixcp->type == IXCP_ENDED) &&
 	       ixcp->reason != IXCP_REASON_PARKED &&
 	       ixcp->version == BATON_VERSION && ixcp->length == IXCP_LENGTH &&
-	       !(ip->frag_off & BE16(IPV4_FRAGMENT_MASK)) &&
-	       BE16(ip->tot_len) == IPV4_BYTES + IXCP_LENGTH &&
-	       checksum_fold64(sum_ipv4(ip)) == 0 &&
-	       ixcp->tag == ixcp_tag(us->key, ip->saddr, ip->daddr, ixcp);
+	       ixcp->tag == ixcp_tag(us->key, node, own, ixcp);
+}
+
+static __always_inline int is_whole(const struct iphdr *ip)
+{
+	return !(ip->frag_off & BE16(IPV4_FRAGMENT_MASK)) &&
+	       BE16(ip->tot_len) == IPV4_BYTES + IXCP_LENGTH && checksum_fold64(sum_ipv4(ip)) == 0;
 }
 
 /* Records the node's FIN for the engine that will take the session over: no engine runs. */
@@ -44,18 +48,11 @@ static __always_inline void record_fin(const struct xdp_control *us, struct plac
 		record->flags |= SESSION_NODE_FIN;
 }
 
-/* Handles a notice about the session of `place`. The frame has no IPv4 options. */
-static __noinline int receive_notice(struct xdp_md *ctx, const struct xdp_control *us,
-                                     struct place *place)
+/* Reports a notice of this node about the session of `place`, or gives it to the engine. */
+static __always_inline int report_notice(struct xdp_md *ctx, const struct xdp_control *us,
+                                         struct place *place, const struct ixcp_hdr *ixcp,
+                                         __be32 node)
 {
-	struct iphdr *ip = (void *)(long)ctx->data + IPV4_OFFSET;
-	struct ixcp_hdr *ixcp = (void *)(ip + 1);
-
-	if ((void *)(ixcp + 1) > (void *)(long)ctx->data_end || !can_report(us, ip, ixcp))
-		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_IXCP);
-
-	__be32 node = ip->saddr;
-
 	if (ixcp->type == IXCP_ENDED)
 		return note_ended(us, place, node, ixcp)
 		               ? XDP_DROP
@@ -81,6 +78,37 @@ static __noinline int receive_notice(struct xdp_md *ctx, const struct xdp_contro
 	if (fin && verdict == XDP_DROP)
 		record_fin(us, place, node, event.server_isn);
 	return verdict;
+}
+
+/* Handles a notice about the session of `place`. The frame has no IPv4 options. */
+static __noinline int receive_notice(struct xdp_md *ctx, const struct xdp_control *us,
+                                     struct place *place)
+{
+	struct iphdr *ip = (void *)(long)ctx->data + IPV4_OFFSET;
+	struct ixcp_hdr *ixcp = (void *)(ip + 1);
+
+	if ((void *)(ixcp + 1) > (void *)(long)ctx->data_end || !is_whole(ip) ||
+	    !can_report(us, ixcp, ip->saddr, ip->daddr))
+		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_IXCP);
+	return report_notice(ctx, us, place, ixcp, ip->saddr);
+}
+
+/* The same for a notice of a node with an IPv6 address. */
+static __noinline int receive_notice6(struct xdp_md *ctx, const struct xdp_control *us,
+                                      struct place *place)
+{
+	struct ipv6hdr *ip = (void *)(long)ctx->data + IPV4_OFFSET;
+	struct ixcp_hdr *ixcp = (void *)(ip + 1);
+
+	if ((void *)(ixcp + 1) > (void *)(long)ctx->data_end ||
+	    BE16(ip->payload_len) != IXCP_LENGTH)
+		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_IXCP);
+
+	__be32 node = alias_of(&ip->saddr, us->alias);
+
+	if (!can_report(us, ixcp, node, alias_of(&ip->daddr, us->alias)))
+		return to_engine(ctx, us, place->worker, XDP_TO_ENGINE_IXCP);
+	return report_notice(ctx, us, place, ixcp, node);
 }
 
 #endif

@@ -168,7 +168,7 @@ static __noinline int resume(struct xdp_md *ctx, const struct xdp_control *us,
 	__u32 ms = clock_ms();
 	__u32 end = segment.seq + segment.payload;
 
-	fill_ixp(&ixp.header, us, record, ms);
+	fill_ixp(&ixp.header, node, record, ms);
 	ixp.header.type = IXP_RESUME;
 	ixp.header.confirm = BE32(end);
 	ixp.header.flags |= IXP_CLIENT_CONFIRMS | IXP_FOLLOW | IXP_TELL | IXP_HOLD_RESET;

@@ -25,7 +25,7 @@ static __always_inline int can_wrap(const struct session_record *record,
 }
 
 /* Fills the IXP header of a segment except for its tag, as NodeWriter.finishWrapped does. */
-static __always_inline void fill_ixp(struct ixp_hdr *ixp, const struct xdp_control *us,
+static __always_inline void fill_ixp(struct ixp_hdr *ixp, const struct xdp_node *node,
                                      const struct session_record *record, __u32 ms)
 {
 	ixp->version = BATON_VERSION;
@@ -33,7 +33,7 @@ static __always_inline void fill_ixp(struct ixp_hdr *ixp, const struct xdp_contr
 	ixp->length = IXP_LENGTH;
 	ixp->service = 0;
 	ixp->session = BE32(record->nonce);
-	ixp->balancer = us->own;
+	ixp->balancer = node->balancer;
 	ixp->confirm = BE32(record->handed_to);
 	ixp->mss = BE16(record->mss < LEAST_MSS ? LEAST_MSS : record->mss);
 	ixp->flags = record->flags & (IXP_WSCALE_OK | IXP_SACK_OK | IXP_TSTAMP_OK);
@@ -82,7 +82,7 @@ static __noinline int wrap(struct xdp_md *ctx, const struct xdp_control *us,
 	};
 	int padding = (int)(segment.total + IPV4_OFFSET) - (int)(ctx->data_end - ctx->data);
 
-	fill_ixp(&ixp.header, us, record, ms);
+	fill_ixp(&ixp.header, node, record, ms);
 	ixp.header.tag =
 		ixp_tag(us->key, &tuple, BE32(segment.seq), BE32(segment.ack), &ixp.header);
 	if ((padding != 0 && bpf_xdp_adjust_tail(ctx, padding)) ||

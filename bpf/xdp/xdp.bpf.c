@@ -143,17 +143,8 @@ static __noinline int receive_ixcp(struct xdp_md *ctx, const struct xdp_control 
 
 	if ((void *)ixcp > data_end || ip->daddr != us->own)
 		return XDP_PASS;
-	if (ip->ihl == 5 && (void *)(ixcp + 1) <= data_end && ixcp->type != IXCP_REPORT) {
-		__u32 server = find_server(us, ixcp->virtual_addr, ixcp->virtual_port);
-
-		/* A notice does not tell the family of its numbers. */
-		if (server == NO_SERVER && us->ipv6)
-			server = find_server6(ixcp->virtual_addr, ixcp->virtual_port);
-		if (server != NO_SERVER) {
-			place_of(us, BE32(ixcp->client), BE16(ixcp->client_port), server, &place);
-			return receive_notice(ctx, us, &place);
-		}
-	}
+	if (ip->ihl == 5 && (void *)(ixcp + 1) <= data_end && find_told(us, ixcp, &place))
+		return receive_notice(ctx, us, &place);
 	return to_engine(ctx, us, place.worker, XDP_TO_ENGINE_IXCP);
 }
 
@@ -219,8 +210,14 @@ static __always_inline int receive(struct xdp_md *ctx, struct xdp_control *us)
 		if (!untag(ctx))
 			return XDP_PASS;
 	} else if (eth->h_proto != BE16(ETH_P_IP)) {
-		return eth->h_proto == BE16(ETH_P_IPV6) && us->ipv6 ? receive_ipv6(ctx, us)
-		                                                    : XDP_PASS;
+		struct ipv6hdr *ip6 = (void *)(eth + 1);
+
+		if (eth->h_proto != BE16(ETH_P_IPV6) || !(us->ipv6 || us->has_own6) ||
+		    (void *)(ip6 + 1) > (void *)(long)ctx->data_end)
+			return XDP_PASS;
+		/* Called from here, because the stacks of all callers together have a limit. */
+		return ip6->nexthdr == BATON_IPPROTO_IXCP ? receive_ixcp6(ctx, us)
+		                                          : receive_ipv6(ctx, us);
 	}
 
 	struct iphdr *ip = (void *)(long)ctx->data + IPV4_OFFSET;

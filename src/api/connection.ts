@@ -21,7 +21,7 @@ const ABSENT: ReadonlySet<string> = new Set(['ENOENT', 'ECONNREFUSED', 'ENOTDIR'
 export const OTHER_VERSION = 'the balancer may be of another version than this command';
 
 export const ajv = new Ajv({ strict: false });
-ajv.addFormat('ipv4-unicast', true).addFormat('ip-unicast', true).addFormat('ip-host', true);
+ajv.addFormat('ip-unicast', true).addFormat('ip-host', true);
 
 export interface CallOptions {
   method?: string;

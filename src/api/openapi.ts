@@ -51,8 +51,7 @@ const COMPONENTS: Readonly<Record<string, TSchema>> = {
   VirtualServer: VirtualServerDocument,
 };
 
-/** Formats of our own that others know by another name. They do not know the rest. */
-const FORMATS: Readonly<Record<string, string>> = { 'ipv4-unicast': 'ipv4' };
+/** Formats that others do not know. */
 const OUR_FORMATS: readonly unknown[] = ['duration', 'listener', 'ip-unicast', 'ip-host'];
 
 const ERRORS: Readonly<Record<number, string>> = {
@@ -196,9 +195,7 @@ function shape(schema: TSchema, whole?: TSchema): object {
     ...rest,
     ...(fallback === undefined ? {} : { default: fallback }),
     ...(required === undefined ? {} : { required: withoutDefaults(required, properties) }),
-    ...(format === undefined || OUR_FORMATS.includes(format)
-      ? {}
-      : { format: FORMATS[format] ?? format }),
+    ...(format === undefined || OUR_FORMATS.includes(format) ? {} : { format }),
     ...(properties === undefined ? {} : { properties: each(properties) }),
     ...(patternProperties === undefined ? {} : { patternProperties: each(patternProperties) }),
     ...(items === undefined ? {} : { items: shape(items) }),

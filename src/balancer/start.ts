@@ -9,7 +9,7 @@ import { allResources } from '../config/data.js';
 import type { LoadedFile } from '../config/load.js';
 import { formatPlace } from '../config/virtual-server.js';
 import { WithheldOptions, withheldMemory } from '../engine/withheld-options.js';
-import { formatAddress } from '../wire/address.js';
+import { formatAddress, ownInUse } from '../wire/address.js';
 import { madeUpMac } from '../wire/ethernet.js';
 import type { AccessLog } from './access-log/access-log.js';
 import { CaptureFeed } from './capture-feed.js';
@@ -20,6 +20,7 @@ import { Forwarder } from './forward/forwarder.js';
 import { type EarlierRun, saveTables, takeSaved } from './forward/saved-tables.js';
 import { forwardSizes } from './forward/sizes.js';
 import { LocalReports } from './local-reports.js';
+import { addressesOf } from './machine/change.js';
 import { Machine } from './machine/machine.js';
 import { NeighbourWatch } from './machine/neighbours.js';
 import { NodeWatch } from './node-watch.js';
@@ -87,7 +88,7 @@ export async function start(options: StartOptions): Promise<() => void> {
   log.info('ready', {
     interface: config.interface,
     ...(config.nodeInterface === undefined ? {} : { nodeInterface: config.nodeInterface.name }),
-    address: formatAddress(machine.address),
+    address: ownInUse(machine.own, addressesOf(machine.slots.nodes)).map(formatAddress).join(', '),
     datapath: machine.datapath,
   });
   return () => {
@@ -175,7 +176,7 @@ async function startEngines(options: StartOptions, machine: Machine): Promise<Fa
       mac: machine.info.mac,
       mtu: machine.info.mtu,
       nodeInterface: machine.nodeInterfaceStart(),
-      address: machine.address,
+      own: machine.own,
       key,
       nodes: memory,
       withheld,

@@ -1,6 +1,6 @@
 /** Checks a config against the machine on which it is checked. */
 import { BatonError } from '../base/errors.js';
-import { ownAddress, requireInterface } from '../host/interfaces.js';
+import { ownAddresses, requireInterface } from '../host/interfaces.js';
 import type { Config } from './load.js';
 
 /**
@@ -12,13 +12,15 @@ export function machineWarnings(config: Config): string[] {
     config.kind === 'balancer'
       ? config.virtualServers.map(({ address }) => address)
       : config.virtualAddresses;
+  const peers =
+    config.kind === 'balancer' ? config.nodes.map(({ address }) => address) : config.balancers;
   const clients = config.interface;
   const nodes = (config.kind === 'balancer' ? config.nodeInterface?.name : undefined) ?? clients;
   return [...new Set([clients, nodes])].flatMap((name) => {
     try {
       const info = requireInterface(name);
       // Packets to nodes have our own address. Clients see only the virtual addresses.
-      if (name === nodes) ownAddress(name, info, config.address, ownVirtual);
+      if (name === nodes) ownAddresses(name, info, config.address, ownVirtual, peers);
       return [];
     } catch (error) {
       if (!(error instanceof BatonError)) throw error;

@@ -83,6 +83,9 @@ function checkCarried(source: Source, servers: readonly Entry[], nodes: readonly
   const carried = nodes.find(({ entry }) => entry.via === 'ixp');
   if (carried === undefined) return;
   const at = [...carried.at, 'via'];
+  const { address } = carried.entry;
+  if (typeof address === 'string' && address.includes(':'))
+    source.wrong(at, 'is "ixp", but the node has an IPv6 address, expected "link"');
   for (const { entry } of servers) {
     const what = `is "ixp", but virtual server ${quoted(String(entry.name))}`;
     if (entry.mode === 'forward') source.wrong(at, `${what} has mode: forward, expected "link"`);

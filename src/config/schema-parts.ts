@@ -38,10 +38,10 @@ export function duration(description: string, fallback: string) {
 }
 
 /** Describes an address in error messages. */
-export const EXPECTED_ADDRESS = 'an IPv4 address such as 10.99.0.3';
+export const EXPECTED_ADDRESS = 'an IP address such as 10.99.0.3 or fd99::3';
 
 export function address(description: string) {
-  return Type.String({ format: 'ipv4-unicast', description, expected: EXPECTED_ADDRESS });
+  return Type.String({ format: 'ip-unicast', description, expected: EXPECTED_ADDRESS });
 }
 
 /** Describes a virtual address in error messages. */

@@ -272,7 +272,7 @@ export const NodeFile = Type.Object(
       minItems: 1,
       maxItems: MOST_ADDRESSES,
       description: 'The own addresses of the balancers that may hand sessions over to this node.',
-      expected: `a list of 1 to ${MOST_ADDRESSES} IPv4 addresses`,
+      expected: `a list of 1 to ${MOST_ADDRESSES} IP addresses`,
     }),
     listen: Type.Optional(
       listener(

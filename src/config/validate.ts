@@ -6,7 +6,7 @@ import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv';
 import { quoted } from '../base/text.js';
 import { taughtSchemas } from './formats.js';
 import type { KeyPath, Source } from './source.js';
-import { nearest, whyNotHost, whyNotNode, whyNotUnicast, whyNotVirtual } from './values.js';
+import { nearest, whyNotHost, whyNotNode, whyNotUnicast } from './values.js';
 
 /** The parts of a schema that this module reads. */
 interface Described {
@@ -103,9 +103,8 @@ function report(error: ErrorObject, root: Described, data: unknown, source: Sour
 
 /** By format, why a text does not have it. */
 const WHY_NOT: Readonly<Record<string, (text: string) => string | undefined>> = {
-  'ipv4-unicast': whyNotUnicast,
   node: whyNotNode,
-  'ip-unicast': whyNotVirtual,
+  'ip-unicast': whyNotUnicast,
   'ip-host': whyNotHost,
 };
 

@@ -1,5 +1,4 @@
 /** Parses config values: durations, addresses, listeners. */
-import { isIPv6 } from 'node:net';
 import {
   type Address6,
   type Endpoint,
@@ -35,20 +34,13 @@ export function formatConfigDuration(ms: number): string {
   return `${ms / size}${unit}`;
 }
 
-/** Why a text is not the IPv4 address of a machine on a link. Undefined: it is one. */
-export function whyNotUnicast(text: string): string | undefined {
-  if (isIPv6(text)) return 'an IPv6 address, which only virtual servers can have';
-  if (parseAddress4(text) === undefined) return 'not an IPv4 address';
-  return whyNotVirtual(text);
-}
-
 /** Why a text is not what a node can have as its address. */
 export function whyNotNode(text: string): string | undefined {
   return text === LOCAL_NAME ? undefined : whyNotUnicast(text);
 }
 
 /** Why a text is not the address of a machine on a link, of either family. */
-export function whyNotVirtual(text: string): string | undefined {
+export function whyNotUnicast(text: string): string | undefined {
   return whyNotHost(text) ?? (isLoopbackText(text) ? 'a loopback address' : undefined);
 }
 
@@ -58,7 +50,7 @@ export function isLoopbackText(text: string): boolean {
   return address !== undefined && isLoopback(address);
 }
 
-/** Like `whyNotVirtual`, but accepts loopback addresses: captures of `lo` have no others. */
+/** Like `whyNotUnicast`, but accepts loopback addresses: captures of `lo` have no others. */
 export function whyNotHost(text: string): string | undefined {
   const address = parseAddress(text);
   if (address === undefined) return 'not an IP address';

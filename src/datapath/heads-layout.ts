@@ -54,6 +54,11 @@ export const NODE_MOVES_BYTES = 8;
 export const NODE_MOVES_PART_BYTES = HEAD_NODES * NODE_MOVES_BYTES;
 const NODE_MOVES_LINES = NODE_MOVES_PART_BYTES / SESSION_MOVES_BYTES;
 
+/** Sets of heads of each worker, if sessions of these virtual servers may move. */
+export function headSetsFor(servers: readonly { readonly keepAlive: string }[]): number {
+  return servers.some(({ keepAlive }) => keepAlive === 'migrate') ? HEAD_SETS : 0;
+}
+
 /** Elements of map `moves`. @param capacity sessions of each worker */
 export function movesEntries(capacity: number, workers: number): number {
   return workers * (capacity + NODE_MOVES_LINES);

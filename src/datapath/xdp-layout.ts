@@ -6,7 +6,7 @@
  */
 
 /** A balancer takes over the sessions of an earlier run only if this number is the same. */
-export const SHARED_LAYOUT = 8;
+export const SHARED_LAYOUT = 9;
 export const MAX_WORKERS = 8;
 /** Capacity of map `nodes`, and slots for nodes everywhere. */
 export const MAX_XDP_NODES = 1024;
@@ -69,8 +69,11 @@ export const CONTROL = {
   /** Virtual servers with an IPv6 address. The main thread may write it at any time. */
   ipv6: 256,
   mostFrame: 260,
+  /** 1: the balancer has an IPv6 address, and `own6` is it. */
+  hasOwn6: 264,
+  own6: 268,
 } as const;
-export const CONTROL_BYTES = 264;
+export const CONTROL_BYTES = 288;
 export const INLINE_SERVERS = 4;
 export const INLINE_SERVER_BYTES = 8;
 /** Flags of a virtual server, beside its slot: it takes no new sessions, and */
@@ -94,14 +97,20 @@ export const NODE = {
   destination: 0,
   source: 6,
   interface: 12,
-  /** Network byte order. */
+  /** Network byte order, as is `balancer`. */
   address: 16,
   redirect: 20,
   /** Bytes before each carried packet; 0: the node is on the link. */
   carry: 24,
   most: 28,
+  /** The balancer's address in IXP headers, or its alias. */
+  balancer: 32,
+  /** FAMILY_IPV6: `address` is an alias, and `address6` the address. */
+  family: 36,
+  address6: 40,
 } as const;
-export const NODE_BYTES = 32;
+export const NODE_BYTES = 64;
+export const FAMILY_IPV6 = 6;
 /** In place of the interface: the node is this machine (OWN_STACK of bpf/lib/config.h). */
 export const OWN_STACK = 0xffff_ffff;
 

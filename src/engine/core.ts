@@ -92,8 +92,9 @@ export class Core {
   /** Names IPv6 addresses by numbers. */
   readonly aliases: Aliases;
   readonly numberOf: NumberOf;
-  /** The number of our own address. */
+  /** Our own IPv4 address, and the alias of our IPv6 address; 0: none. */
   readonly address: number;
+  readonly address6: number;
   /** Time of the current call in ms; `clock` is the same time as the tables keep it. */
   now: number;
   clock: number;
@@ -122,7 +123,8 @@ export class Core {
     this.observer = options.observer ?? NO_OBSERVER;
     this.aliases = new Aliases(options.key);
     this.numberOf = (address) => this.aliases.of(address);
-    this.address = this.numberOf(options.address);
+    this.address = options.address;
+    this.address6 = options.address6 === undefined ? 0 : this.numberOf(options.address6);
     this.servers = new VirtualServerTable(options.virtualServers, this.numberOf);
     this.objects = options.objects ?? new ObjectCounters(nodes.count, MOST_VIRTUAL_SERVERS);
     this.sessions = new SessionTable(
@@ -234,6 +236,11 @@ export class Core {
     const source = frame + ETHERNET.source;
     if (node === this.nodes.local) writeMac(view, source, this.macHigh, this.macLow);
     else writeMac(view, source, this.nodeMacHigh, this.nodeMacLow);
+  }
+
+  /** The number of our own address of this node's family. */
+  ownTowards(node: number): number {
+    return this.nodes.isIpv6[node] === 1 ? this.address6 : this.address;
   }
 
   /**

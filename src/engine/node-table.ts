@@ -18,6 +18,8 @@ const NOT_FOUND = -1;
 export interface NodeChange {
   /** By slot: number of the address, 0 for a free slot. */
   readonly address: Uint32Array;
+  /** By slot. 1: the address is one of IPv6. */
+  readonly isIpv6: Uint8Array;
   /** By slot. 1: the node is retired. */
   readonly retired: Uint8Array;
   /** By slot. Bytes by which packets to the node grow; 0: the node is on the link. */
@@ -31,6 +33,8 @@ export class NodeTable {
   readonly count: number;
   /** Numbers of the addresses (`NumberOf`), 0 in free slots. */
   address: Uint32Array;
+  /** By slot. 1: the address is one of IPv6. */
+  isIpv6: Uint8Array;
   /** Upper 16 and lower 32 bits of each MAC address, in network order. */
   readonly macHigh: Uint16Array;
   readonly macLow: Uint32Array;
@@ -65,6 +69,7 @@ export class NodeTable {
     this.numberOf = numberOf;
     this.count = states.count;
     this.address = new Uint32Array(this.count);
+    this.isIpv6 = new Uint8Array(this.count);
     this.retired = new Uint8Array(this.count);
     this.carried = this.retired;
     this.searched = this.address;
@@ -86,30 +91,44 @@ export class NodeTable {
    */
   prepare(nodes: readonly NodeAt[]): NodeChange {
     const address = new Uint32Array(this.count);
+    const isIpv6 = new Uint8Array(this.count);
     const retired = new Uint8Array(this.count);
     const carried = new Uint8Array(this.count);
+    const slots = new Map<number, number>();
     for (const node of nodes) {
       if (node.slot >= this.count)
         throw new BatonError('BATON_CONFIG', `there is room for ${this.count} nodes`);
-      address[node.slot] = this.numberOf(node.address);
+      const number = this.numberOf(node.address);
+      const other = slots.get(number);
+      if (other !== undefined) {
+        // Of two IPv6 nodes, one chance in 2^32; the key of aliases decides.
+        throw new BatonError(
+          'BATON_CONFIG',
+          `the nodes in slots ${other} and ${node.slot} have the same number of an address: with another key in keyFile they have different ones`,
+        );
+      }
+      slots.set(number, node.slot);
+      address[node.slot] = number;
+      isIpv6[node.slot] = typeof node.address === 'number' ? 0 : 1;
       retired[node.slot] = node.retired ? 1 : 0;
       carried[node.slot] = carryBytes(node.via);
     }
     const changed: number[] = [];
     for (let slot = 0; slot < this.count; slot++) {
-      if (address[slot] === this.address[slot]) continue;
+      if (address[slot] === this.address[slot] && isIpv6[slot] === this.isIpv6[slot]) continue;
       changed.push(slot);
       if (this.address[slot] !== 0)
         requireUnused('node', slot, this.retired[slot] === 1, this.states.heldHere[slot]!);
     }
-    return { address, retired, carried, changed };
+    return { address, isIpv6, retired, carried, changed };
   }
 
   /** Puts the prepared nodes in place. The MAC address of a slot with another node is unknown. */
-  commit({ address, retired, carried, changed }: NodeChange): void {
+  commit({ address, isIpv6, retired, carried, changed }: NodeChange): void {
     this.carried = carried;
     this.carryBytes = Math.max(0, ...carried);
     this.address = address;
+    this.isIpv6 = isIpv6;
     this.retired = retired;
     let end = address.length;
     while (end > 0 && address[end - 1] === 0) end -= 1;

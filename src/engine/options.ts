@@ -1,7 +1,8 @@
 /** What an engine needs to know at its start. */
 import type { ObjectCounters } from '../base/object-counters.js';
 import type { AnswerBook } from '../directory/answers.js';
-import type { AnyAddress, ServerAt } from './farm.js';
+import type { Address6 } from '../wire/address.js';
+import type { ServerAt } from './farm.js';
 import type { ForwardMemory } from './forward/tables.js';
 import type { HeadMemory } from './moving/judged-heads.js';
 import type { SessionMemory } from './table/session-table.js';
@@ -11,8 +12,12 @@ export interface EngineOptions {
    * Time in ms when the engine is made, on the same clock as every later call. Any clock will do.
    */
   now: number;
-  /** The balancer's own address on the interface of the nodes. Nodes send IXCP to it. */
-  address: AnyAddress;
+  /**
+   * The balancer's own IPv4 address on the interface of the nodes: they send IXCP to it. 0: none.
+   */
+  address: number;
+  /** Its IPv6 address there, for nodes that have one. */
+  address6?: Address6 | undefined;
   /** MAC address of the interface of the clients, six bytes. */
   mac: Uint8Array;
   /**

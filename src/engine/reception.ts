@@ -96,8 +96,7 @@ export class Reception {
       return;
     }
     if (segment.protocol === Protocol.tcp) this.receiveTcp();
-    else if (segment.protocol === Protocol.ixcp && segment.destination === core.address)
-      this.receiveIxcp();
+    else if (segment.protocol === Protocol.ixcp && this.isForUs()) this.receiveIxcp();
     else if (segment.protocol === Protocol.icmp && !segment.isIpv6) this.icmpErrors.receive();
     else if (segment.protocol === Protocol.icmpv6 && segment.isIpv6) this.icmpErrors.receive6();
     else this.receiveOther();
@@ -268,6 +267,12 @@ export class Reception {
   private receiveUnknown(): void {
     this.core.counters.count(Counter.drop_no_session);
     if ((this.core.segment.flags & TcpFlag.rst) === 0) this.toClient.resetAnswer();
+  }
+
+  /** Whether the current packet is for our own address of its family. */
+  private isForUs(): boolean {
+    const { segment, address, address6 } = this.core;
+    return segment.destination === (segment.isIpv6 ? address6 : address);
   }
 
   private receiveIxcp(): void {

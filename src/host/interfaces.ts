@@ -1,7 +1,15 @@
-/** Network interfaces: checks that Baton can work on one, and finds its address. */
+/** Network interfaces: checks that Baton can work on one, and finds its addresses. */
 import { readFileSync } from 'node:fs';
 import { BatonError } from '../base/errors.js';
-import { type Address, formatAddress } from '../wire/address.js';
+import {
+  type Address,
+  type Address4,
+  formatAddress,
+  formatNodeAddress,
+  isAddress6,
+  type OwnAddresses,
+  ownTowards,
+} from '../wire/address.js';
 import { type InterfaceInfo, native } from './native.js';
 
 export const LOOPBACK = 'lo';
@@ -52,32 +60,48 @@ export function requireLoopback(): void {
 }
 
 /**
- * This machine's own address on an interface: `wanted`, or else the first that is not in `others`.
- * @throws BatonError BATON_INTERFACE when the interface has no such address
+ * This machine's own addresses on an interface, one of each family: `wanted`, and else the first
+ * that is not in `others`.
+ * @param peers each of them is reached from an address of its own family
+ * @throws BatonError BATON_INTERFACE when the interface lacks an address that is wanted or needed
  */
-export function ownAddress(
+export function ownAddresses(
   name: string,
   info: InterfaceInfo,
   wanted: Address | undefined,
   others: readonly Address[],
-): Address {
+  peers: readonly Address[],
+): OwnAddresses {
   const own = info.addresses
     .map((entry) => entry.address)
     .filter((address) => !others.includes(address));
-  if (wanted !== undefined) {
-    if (own.includes(wanted)) return wanted;
+  if (wanted !== undefined && !own.includes(wanted)) {
     const has = own.length === 0 ? 'no address of its own' : own.map(formatAddress).join(', ');
     throw new BatonError('BATON_INTERFACE', `does not have the address ${formatAddress(wanted)}`, {
       where: name,
       hint: `it has ${has}`,
     });
   }
-  const first = own[0];
-  if (first === undefined) {
-    throw new BatonError('BATON_INTERFACE', 'has no IPv4 address of its own', {
-      where: name,
-      hint: `\`ip address add ADDRESS/PREFIX dev ${name}\` adds one`,
-    });
-  }
-  return first;
+  const choices = wanted === undefined ? own : [wanted, ...own];
+  const found: OwnAddresses = {
+    ipv4: choices.find((address): address is Address4 => !isAddress6(address)),
+    ipv6: choices.find(isAddress6),
+  };
+  requireTowards(name, found, peers);
+  return found;
+}
+
+/**
+ * Requires that a machine has an address of its own of the family of each of these.
+ * @throws BatonError BATON_INTERFACE
+ */
+export function requireTowards(name: string, own: OwnAddresses, peers: readonly Address[]): void {
+  const unreached = peers.find((peer) => ownTowards(own, peer) === undefined);
+  if (unreached === undefined && (own.ipv4 ?? own.ipv6) !== undefined) return;
+  const family = unreached !== undefined && isAddress6(unreached) ? 'IPv6' : 'IPv4';
+  const why = unreached === undefined ? '' : `, which ${formatNodeAddress(unreached)} needs`;
+  throw new BatonError('BATON_INTERFACE', `has no ${family} address of its own${why}`, {
+    where: name,
+    hint: `\`ip address add ADDRESS/PREFIX dev ${name}\` adds one`,
+  });
 }

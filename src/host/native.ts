@@ -7,7 +7,7 @@
  */
 import { createRequire } from 'node:module';
 import { BatonError, reasonOf } from '../base/errors.js';
-import type { Address } from '../wire/address.js';
+import type { Address, Address6 } from '../wire/address.js';
 import type { NativeXdp, ProgramInfo, XdpTestOptions, XdpTestResult } from './native-xdp.js';
 
 export type * from './native-xdp.js';
@@ -104,7 +104,7 @@ export interface PacketRing {
 }
 
 export interface RawSocket {
-  /** Sends `payload` in an IPv4 packet with this socket's protocol. */
+  /** Sends `payload` in an IP packet with this socket's protocol. */
   send(destination: Address, payload: Uint8Array): void;
   /** Calls back with source address and payload of each datagram for this machine. */
   start(onDatagram: (source: Address, payload: Uint8Array) => void): void;
@@ -118,7 +118,10 @@ export interface InterfaceInfo {
   mtu: number;
   up: boolean;
   loopback: boolean;
-  /** IPv4 addresses with prefix length and label, in the kernel's order. */
+  /**
+   * Addresses with prefix length and label, in the kernel's order. IPv6 ones have no label. Those
+   * of the link alone (fe80::) and temporary ones (RFC 8981) are left out.
+   */
   addresses: { address: Address; prefix: number; label: string }[];
 }
 
@@ -205,7 +208,8 @@ export interface TcFilter {
 
 export interface Native extends NativeXdp {
   openPacketRing(options: PacketRingOptions): PacketRing;
-  openRawSocket(protocol: number): RawSocket;
+  /** @param own an IPv6 address: the socket has it, and is one of IPv6. Default: IPv4 */
+  openRawSocket(protocol: number, own?: Address6): RawSocket;
   /** Undefined when there is no such interface. */
   interfaceInfo(name: string): InterfaceInfo | undefined;
   neighbours(interfaceIndex: number): Neighbour[];

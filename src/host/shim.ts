@@ -4,8 +4,15 @@
  * bpf/lib/config.h declares the layouts of keys and values.
  */
 import { SHIM_NAMES, type ShimCounter } from '../base/kernel-counters.js';
-import { type Address, addressBytes, type Endpoint } from '../wire/address.js';
-import { aliasKey } from '../wire/alias.js';
+import {
+  type Address,
+  addressBytes,
+  type Endpoint,
+  isAddress6,
+  type OwnAddresses,
+  toAddress,
+} from '../wire/address.js';
+import { Aliases, aliasKey } from '../wire/alias.js';
 import { hostU32, loadObject, sumsByName } from './bpf-object.js';
 import { EarlierShim, LAYOUT_AT, SESSION_LAYOUT } from './earlier-shim.js';
 import type { Place } from './journal/changes.js';
@@ -20,15 +27,28 @@ const HANDLE = 1;
 const EGRESS = 'shim_egress';
 
 /** struct shim_config. */
-const CONFIG = { key: 0, own: 16, alias: 20, layout: LAYOUT_AT, local: 40, bytes: 44 } as const;
+const CONFIG = {
+  key: 0,
+  own: 16,
+  alias: 20,
+  layout: LAYOUT_AT,
+  local: 40,
+  own6: 44,
+  bytes: 60,
+} as const;
+/** struct shim_balancer. */
+const BALANCER = { family: 0, address6: 4, bytes: 20 } as const;
 /** struct shim_service. */
 const SERVICE = { address: 0, port: 4, bytes: 8 } as const;
+
+/** FAMILY_IPV6 of bpf/lib/config.h. */
+const FAMILY_IPV6 = 6;
 
 export interface ShimOptions {
   /** 16 bytes. */
   key: Uint8Array;
-  /** This machine's own address: the source of its notices. */
-  own: Address;
+  /** This machine's own addresses: the sources of its notices. */
+  own: OwnAddresses;
   /** Addresses of the balancers that may hand sessions over to this machine. */
   balancers: readonly Address[];
   /**
@@ -109,12 +129,21 @@ export class Shim {
   private configure(options: ShimOptions): void {
     const config = new Uint8Array(CONFIG.bytes);
     config.set(options.key, CONFIG.key);
-    config.set(addressBytes(options.own), CONFIG.own);
+    const { ipv4, ipv6 } = options.own;
+    if (ipv4 !== undefined) config.set(addressBytes(ipv4), CONFIG.own);
+    if (ipv6 !== undefined) config.set(addressBytes(ipv6), CONFIG.own6);
     config.set(new Uint8Array(aliasKey(options.key).buffer), CONFIG.alias);
     config.set(hostU32(SESSION_LAYOUT), CONFIG.layout);
     config.set(hostU32(options.local ?? 0), CONFIG.local);
+    const aliases = new Aliases(options.key);
     for (const balancer of options.balancers) {
-      this.object.mapUpdate('balancers', addressBytes(balancer), Uint8Array.of(1));
+      const value = new Uint8Array(BALANCER.bytes);
+      if (isAddress6(balancer)) {
+        value.set(hostU32(FAMILY_IPV6), BALANCER.family);
+        value.set(addressBytes(balancer), BALANCER.address6);
+      }
+      const key = addressBytes(toAddress(aliases.of(balancer)));
+      this.object.mapUpdate('balancers', key, value);
     }
     for (const [service, listener] of options.services) {
       const value = new Uint8Array(SERVICE.bytes);

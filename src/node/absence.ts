@@ -32,9 +32,9 @@ export class Absence {
 
   /**
    * Checks the present state of the interface.
-   * @param own our own address there
+   * @param own our own addresses there
    */
-  look(info: InterfaceInfo | undefined, own: Address): void {
+  look(info: InterfaceInfo | undefined, own: readonly Address[]): void {
     const what = this.troubleOf(info, own);
     const { trouble, log, name } = this;
     const now = this.now();
@@ -55,10 +55,10 @@ export class Absence {
     }
   }
 
-  private troubleOf(info: InterfaceInfo | undefined, own: Address): string | undefined {
+  private troubleOf(info: InterfaceInfo | undefined, own: readonly Address[]): string | undefined {
     if (info === undefined) return 'is gone';
     if (!info.up) return 'is down';
-    const has = info.addresses.some(({ address }) => address === own);
-    return has ? undefined : `has lost the address ${formatAddress(own)}`;
+    const lost = own.find((one) => !info.addresses.some(({ address }) => address === one));
+    return lost === undefined ? undefined : `has lost the address ${formatAddress(lost)}`;
   }
 }

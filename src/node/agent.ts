@@ -13,7 +13,7 @@ import type { PlainLog } from '../base/log.js';
 import { runAll } from '../base/run-all.js';
 import type { NodeConfig } from '../config/load.js';
 import { listAddresses, routeTo } from '../host/addresses.js';
-import { LOOPBACK, ownAddress, requireInterface, requireLoopback } from '../host/interfaces.js';
+import { LOOPBACK, ownAddresses, requireInterface, requireLoopback } from '../host/interfaces.js';
 import { Journal } from '../host/journal/journal.js';
 import { type ShimKernel, shimKernel } from '../host/kernel.js';
 import { KernelWatch, kernelFlags } from '../host/kernel-options.js';
@@ -23,7 +23,13 @@ import { requirePrivileges } from '../host/privilege.js';
 import { Shim } from '../host/shim.js';
 import { requireSynCookies } from '../host/syn-cookies.js';
 import { requireEndOfTimeWait } from '../host/time-wait.js';
-import { type Address, formatAddress } from '../wire/address.js';
+import {
+  type Address,
+  formatAddress,
+  isAddress6,
+  type OwnAddresses,
+  ownInUse,
+} from '../wire/address.js';
 import { Absence } from './absence.js';
 import { quietArp } from './quiet-arp.js';
 import { Reporter } from './reporter.js';
@@ -69,7 +75,8 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
   const can = options.shimKernel ?? shimKernel();
   const info = requireInterface(options.interface);
   requireLoopback();
-  const own = ownAddress(options.interface, info, options.address, options.virtualAddresses);
+  const { interface: name, address, virtualAddresses, balancers } = options;
+  const own = ownAddresses(name, info, address, virtualAddresses, balancers);
   const lock = await takeLock('node', options.interface);
   try {
     await new Agent(options, info, own, can).run(signal);
@@ -81,7 +88,9 @@ export async function runAgent(options: AgentOptions, signal: AbortSignal): Prom
 class Agent {
   private readonly options: AgentOptions;
   private readonly log: PlainLog;
-  private readonly own: Address;
+  private readonly own: OwnAddresses;
+  /** Those of them that balancers know. */
+  private readonly known: readonly Address[];
   private readonly can: ShimKernel;
   private readonly journal: Journal;
   private readonly kernel: KernelWatch;
@@ -89,10 +98,11 @@ class Agent {
   private index: number;
   private readonly absence: Absence;
 
-  constructor(options: AgentOptions, info: InterfaceInfo, own: Address, can: ShimKernel) {
+  constructor(options: AgentOptions, info: InterfaceInfo, own: OwnAddresses, can: ShimKernel) {
     this.options = options;
     this.log = options.log;
     this.own = own;
+    this.known = ownInUse(own, options.balancers);
     this.can = can;
     this.index = info.index;
     this.absence = new Absence(options.interface, options.remindMs ?? REMIND_MS, options.log);
@@ -145,7 +155,7 @@ class Agent {
       reporter.start();
       const heard = await this.awaitAnswer(reporter, signal);
       if (!signal.aborted) {
-        const ready = `node ${formatAddress(own)} on ${options.interface} is ready for ${options.virtualAddresses.map(formatAddress).join(', ')}`;
+        const ready = `node ${this.known.map(formatAddress).join(', ')} on ${options.interface} is ready for ${options.virtualAddresses.map(formatAddress).join(', ')}`;
         if (heard) this.log.info(ready);
         else
           this.log.warn(
@@ -189,9 +199,12 @@ class Agent {
         this.log.warn(
           `balancer ${name} is not on the link of ${options.interface}, but reached through ${way}`,
         );
-      } else if (route.source !== undefined && route.source !== own) {
+      } else if (!isAddress6(balancer) && route.source !== undefined && route.source !== own.ipv4) {
+        // Over IPv6 the sockets and the shim have the address.
+        const wanted =
+          own.ipv4 === undefined ? 'the address of this node' : formatAddress(own.ipv4);
         this.log.warn(
-          `packets to balancer ${name} leave from ${formatAddress(route.source)}, not from ${formatAddress(own)}: the balancer will not recognize this node`,
+          `packets to balancer ${name} leave from ${formatAddress(route.source)}, not from ${wanted}: the balancer will not recognize this node`,
         );
       }
     }
@@ -250,7 +263,7 @@ class Agent {
   private async check(shim: Shim): Promise<void> {
     const name = this.options.interface;
     const info = native().interfaceInfo(name);
-    this.absence.look(info, this.own);
+    this.absence.look(info, this.known);
     if (info === undefined) return;
     if (info.index !== this.index) {
       this.index = info.index;

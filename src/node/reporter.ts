@@ -6,7 +6,14 @@ import { randomBytes } from 'node:crypto';
 import { reasonOf } from '../base/errors.js';
 import type { PlainLog } from '../base/log.js';
 import { type Native, native, type RawSocket } from '../host/native.js';
-import { type Address, formatAddress, UNSPECIFIED } from '../wire/address.js';
+import {
+  type Address,
+  formatAddress,
+  isAddress6,
+  type OwnAddresses,
+  ownTowards,
+  UNSPECIFIED,
+} from '../wire/address.js';
 import { Aliases } from '../wire/alias.js';
 import { Protocol } from '../wire/ipv4.js';
 import {
@@ -22,8 +29,8 @@ import {
 import { SipHash } from '../wire/siphash.js';
 
 export interface ReporterOptions {
-  /** This node's own address, which the tags cover. */
-  own: Address;
+  /** This node's own addresses, which the tags cover: one of the family of each balancer. */
+  own: OwnAddresses;
   /** 16 bytes. */
   key: Uint8Array;
   balancers: readonly Address[];
@@ -53,6 +60,8 @@ interface Balancer {
   readonly address: Address;
   /** The address for messages. */
   readonly name: string;
+  /** Our own address, from which it gets reports. */
+  readonly own: Address;
   /** Time of the last answer, ms of `performance.now`; 0: no answer yet. */
   heardAt: number;
   complainedKey: boolean;
@@ -62,7 +71,7 @@ interface Balancer {
 export class Reporter {
   /** Resolves with the first answer of any balancer. */
   readonly firstAnswer: Promise<FirstAnswer>;
-  private readonly own: Address;
+  private readonly own: OwnAddresses;
   private readonly hash: SipHash;
   private readonly aliases: Aliases;
   private readonly balancers: readonly Balancer[];
@@ -76,7 +85,8 @@ export class Reporter {
   private answered: (answer: FirstAnswer) => void = () => {};
   private sequence = 0;
   private complainedLook = false;
-  private socket: RawSocket | undefined;
+  /** One for each family of the balancers. */
+  private readonly sockets: { readonly isIpv6: boolean; readonly socket: RawSocket }[] = [];
   private timer: NodeJS.Timeout | undefined;
 
   constructor(options: ReporterOptions) {
@@ -85,10 +95,12 @@ export class Reporter {
     this.aliases = new Aliases(options.key);
     this.look = options.look;
     this.log = options.log;
-    this.openRawSocket = options.openRawSocket ?? ((protocol) => native().openRawSocket(protocol));
+    this.openRawSocket =
+      options.openRawSocket ?? ((protocol, own) => native().openRawSocket(protocol, own));
     this.balancers = options.balancers.map((address) => ({
       address,
       name: formatAddress(address),
+      own: ownTowards(options.own, address) ?? UNSPECIFIED,
       heardAt: 0,
       complainedKey: false,
       complainedSend: false,
@@ -103,8 +115,13 @@ export class Reporter {
    * it refuses a raw socket.
    */
   start(): void {
-    this.socket = this.openRawSocket(Protocol.ixcp);
-    this.socket.start((source, payload) => this.receive(source, payload));
+    const families = new Set(this.balancers.map(({ address }) => isAddress6(address)));
+    for (const isIpv6 of families) {
+      const own = isIpv6 ? this.own.ipv6 : undefined;
+      const socket = this.openRawSocket(Protocol.ixcp, own);
+      this.sockets.push({ isIpv6, socket });
+      socket.start((source, payload) => this.receive(source, payload));
+    }
     this.report();
     this.timer = setInterval(() => {
       this.report();
@@ -115,13 +132,12 @@ export class Reporter {
   /** Sends the last reports, which ask for no more handoffs. */
   leave(): void {
     clearInterval(this.timer);
-    if (this.socket !== undefined) this.report(IxcpFlag.leaving);
+    if (this.sockets.length > 0) this.report(IxcpFlag.leaving);
   }
 
   close(): void {
     clearInterval(this.timer);
-    this.socket?.close();
-    this.socket = undefined;
+    for (const { socket } of this.sockets.splice(0)) socket.close();
   }
 
   /**
@@ -159,9 +175,11 @@ export class Reporter {
 
   private send(balancer: Balancer, repr: IxcpRepr): void {
     const { aliases } = this;
-    emitIxcp(this.view, 0, aliases.of(this.own), aliases.of(balancer.address), repr, this.hash);
+    const isIpv6 = isAddress6(balancer.address);
+    emitIxcp(this.view, 0, aliases.of(balancer.own), aliases.of(balancer.address), repr, this.hash);
     try {
-      this.socket?.send(balancer.address, this.payload);
+      const way = this.sockets.find((entry) => entry.isIpv6 === isIpv6);
+      way?.socket.send(balancer.address, this.payload);
       balancer.complainedSend = false;
     } catch (error) {
       if (!balancer.complainedSend) {
@@ -178,18 +196,16 @@ export class Reporter {
     const type = view.getUint8(IXCP.type);
     // An answer repeats the session number of our reports.
     if (view.getUint32(IXCP.session) !== this.session) return;
-    if (type === IxcpType.welcome && this.verify(view, this.aliases.of(balancer.address)))
-      this.welcomed(balancer);
+    if (type === IxcpType.welcome && this.verify(view, balancer)) this.welcomed(balancer);
     // Its tag was made with the other key, so it cannot be verified. `refused` believes it only
     // before the first valid answer.
     if (type === IxcpType.badKey) this.refused(balancer);
   }
 
-  private verify(view: DataView, source: number): boolean {
-    hashIxcp(view, source, this.aliases.of(this.own), 0, this.hash);
-    return (
-      view.getUint32(IXCP.tag) === this.hash.high && view.getUint32(IXCP.tag + 4) === this.hash.low
-    );
+  private verify(view: DataView, from: Balancer): boolean {
+    const { aliases, hash } = this;
+    hashIxcp(view, aliases.of(from.address), aliases.of(from.own), 0, hash);
+    return view.getUint32(IXCP.tag) === hash.high && view.getUint32(IXCP.tag + 4) === hash.low;
   }
 
   private welcomed(balancer: Balancer): void {

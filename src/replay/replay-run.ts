@@ -29,7 +29,15 @@ import {
   SessionState,
   type SessionTable,
 } from '../engine/table/session-table.js';
-import { type Address, formatAddress, formatEndpoint, toAddress } from '../wire/address.js';
+import {
+  type Address,
+  type Address4,
+  formatAddress,
+  formatEndpoint,
+  isAddress6,
+  toAddress,
+  toAddress6,
+} from '../wire/address.js';
 import { Aliases } from '../wire/alias.js';
 import { ETHERNET_HEADER_BYTES } from '../wire/ethernet.js';
 import { IPV4, IPV4_HEADER_BYTES } from '../wire/ipv4.js';
@@ -128,6 +136,8 @@ const SECRET = new Uint8Array(32);
 const ALIASES = new Aliases(KEY);
 /** Documentation addresses (RFC 5737): the balancer's own when the config names none. */
 const FIRST_OWN_ADDRESS = toAddress(0xc0_00_02_01);
+/** 2001:db8::ffff, for documentation (RFC 3849). Nothing depends on it. */
+const OWN_ADDRESS_6 = toAddress6([0x2001_0db8, 0, 0, 0xffff]);
 /** Least capacity of the tables, even for a capture without a SYN. */
 const LEAST_SESSIONS = 64;
 const STATUS_FOUND = 200;
@@ -184,7 +194,12 @@ export class ReplayRun {
     this.config = config;
     this.datapath = datapath;
     const { nodes, virtualServers, limits } = config;
-    this.nodes = new NodeTable(inSlots(nodes), ownStates(nodes, virtualServers.length));
+    this.nodes = new NodeTable(
+      inSlots(nodes),
+      ownStates(nodes, virtualServers.length),
+      undefined,
+      (address) => ALIASES.of(address),
+    );
     for (let node = 0; node < this.nodes.count; node++)
       this.nodes.setMac(node, replayNodeMac(node));
     this.handed = new Array<number>(this.nodes.count).fill(0);
@@ -205,6 +220,7 @@ export class ReplayRun {
         // The virtual clock of the capture begins with its first frame.
         now: 0,
         address: ownAddress(config),
+        address6: OWN_ADDRESS_6,
         mac: BALANCER_MAC,
         mtu: MTU,
         key: KEY,
@@ -413,9 +429,11 @@ function round(ms: number): number {
 }
 
 /** The config's own address, or one that no node and no virtual server has. */
-function ownAddress(config: ReplayConfig): Address {
-  if (config.address !== undefined) return config.address;
-  const taken = new Set([...config.nodes, ...config.virtualServers].map(({ address }) => address));
+function ownAddress(config: ReplayConfig): Address4 {
+  if (config.address !== undefined && !isAddress6(config.address)) return config.address;
+  const taken = new Set<Address>(
+    [...config.nodes, ...config.virtualServers].map(({ address }) => address),
+  );
   let address = FIRST_OWN_ADDRESS;
   while (taken.has(address)) address = toAddress(address + 1);
   return address;

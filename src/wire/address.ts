@@ -34,6 +34,25 @@ export interface Endpoint {
   readonly port: number;
 }
 
+/** The addresses of one machine on one of its links, at most one of each family. */
+export interface OwnAddresses {
+  readonly ipv4: Address4 | undefined;
+  readonly ipv6: Address6 | undefined;
+}
+
+/** The address that a machine uses towards `peer`: one of its family. Undefined: it has none. */
+export function ownTowards(own: OwnAddresses, peer: Address): Address | undefined {
+  return isAddress6(peer) ? own.ipv6 : own.ipv4;
+}
+
+/** Those of a machine's own addresses that it uses towards these peers. */
+export function ownInUse(own: OwnAddresses, peers: readonly Address[]): Address[] {
+  const used = [own.ipv4, own.ipv6].filter((address) =>
+    peers.some((peer) => ownTowards(own, peer) === address),
+  );
+  return used.flatMap((address) => (address === undefined ? [] : [address]));
+}
+
 /** 0.0.0.0: no address, or any. */
 export const UNSPECIFIED = 0 as Address4;
 /** 127.0.0.1 */

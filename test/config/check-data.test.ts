@@ -47,7 +47,7 @@ t.test('the place of a mistake is its key path', async (t) => {
   t.same(said(text), [
     'keyFile: is missing, expected the path of a file',
     'nodes[0].wieght: is not a known key, did you mean weight?',
-    'nodes[1].address: is "::1", an IPv6 address, which only virtual servers can have, expected an IPv4 address such as 10.99.0.3',
+    'nodes[1].address: is "::1", a loopback address, expected an IP address such as 10.99.0.3 or fd99::3, or local',
     'resources[0].nodes[1]: is "N1", but no node has this name, did you mean n1?',
     'metrics.listen: is "10.99.0.100:80", already used by virtual server "www", expected another address or port',
   ]);

@@ -28,7 +28,7 @@ t.test('what cannot work is refused with line and reason', async (t) => {
     ],
     [
       changed(NODE, 'address: here'),
-      '15:14: nodes[1].address: is "here", not an IPv4 address, expected',
+      '15:14: nodes[1].address: is "here", not an IP address, expected',
     ],
   ];
   for (const [text, problem] of cases) {

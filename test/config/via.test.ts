@@ -21,6 +21,10 @@ t.test('what cannot work is refused with the reason', async (t) => {
       changed('10.99.0.100', '"fd99::100"', ROUTED),
       'is "ixp", but virtual server "www" has an IPv6 address, expected "link"',
     ],
+    [
+      changed('10.99.0.4', '"fd99::4"', ROUTED),
+      'is "ixp", but the node has an IPv6 address, expected "link"',
+    ],
   ] as const;
   for (const [text, problem] of cases)
     t.same(problems(loadBalancerConfig, text), [`${at}${problem}`]);

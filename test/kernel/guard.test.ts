@@ -86,7 +86,7 @@ const FRAMES: readonly (readonly [string, PacketSpec, number, boolean, number, s
 if (insideNamespace(import.meta.url)) {
   const guard = native().loadBpf(join(project, 'build', 'bpf', 'guard.bpf.o'));
   t.teardown(() => guard.close());
-  guard.mapUpdate('own', hostU32(0), addressBytes(BALANCER));
+  guard.mapUpdate('own', hostU32(0), join8(addressBytes(BALANCER), new Uint8Array(16)));
   guard.mapUpdate('virtual_addresses', addressBytes(VIRTUAL), hostU32(1));
   const server = join8(addressBytes(VIRTUAL), portBytes(PORT), Uint8Array.of(0, 0));
   guard.mapUpdate('virtual_servers', server, hostU32(0));

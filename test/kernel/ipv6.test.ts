@@ -56,6 +56,8 @@ const serverKey = join8(
   Uint8Array.of(FAMILY_IPV6, 0),
 );
 
+/** The balancer's own address. */
+const OWN_6 = 'fd78::2';
 const segment = (tcp: TcpSpec, payload = '', more: Partial<Packet6Spec> = {}): Packet6Spec => ({
   ethernet: { source: CLIENT.mac, destination: BALANCER.mac },
   source: CLIENT_6,
@@ -63,6 +65,12 @@ const segment = (tcp: TcpSpec, payload = '', more: Partial<Packet6Spec> = {}): P
   tcp: { sourcePort: CLIENT.port, destinationPort: PORT, ...tcp },
   payload,
   ...more,
+});
+const notice = (destination: string): Packet6Spec => ({
+  source: 'fd78::9',
+  destination,
+  nextHeader: 254,
+  raw: new Uint8Array(40),
 });
 const error = (type: number, more: Partial<Packet6Spec> = {}): Packet6Spec => ({
   ethernet: { source: CLIENT.mac, destination: BALANCER.mac },
@@ -85,6 +93,7 @@ if (insideNamespace(import.meta.url)) {
     t.teardown(() => guard.close());
     guard.mapUpdate('ipv6_aliases', bytes6(VIRTUAL_6), bigEndian(aliasOf(VIRTUAL_6)));
     guard.mapUpdate('virtual_servers', serverKey, hostU32(SLOT));
+    guard.mapUpdate('own', hostU32(0), join8(new Uint8Array(4), bytes6(OWN_6)));
     const workers = 3;
     guard.mapUpdate(
       'sharing',
@@ -113,6 +122,8 @@ if (insideNamespace(import.meta.url)) {
         false,
         TcVerdict.unspec,
       ],
+      ['a notice', notice(OWN_6), true, TcVerdict.drop],
+      ['a notice to another machine', notice('fd78::3'), false, TcVerdict.unspec],
       ['IXP from the wire', segment(syn, '', { nextHeader: 253 }), false, TcVerdict.drop],
     ];
     for (const [what, spec, given, verdict] of cases) {

@@ -104,7 +104,7 @@ resources: [{path: /content, nodes: [n1]}]
         mac: machine.info.mac,
         mtu: machine.info.mtu,
         nodeInterface: undefined,
-        address: machine.address,
+        own: machine.own,
         key,
         nodes: farmMemory(workers),
         forward: undefined,

@@ -69,7 +69,7 @@ if (insideNamespace(import.meta.url)) {
 
   t.test('only the guard is attached there, and removed again', async (t) => {
     const machine = await Machine.prepare(options);
-    t.equal(machine.address, addressNumber(OWN), 'nodes know us by the address where they are');
+    t.equal(machine.own.ipv4, addressNumber(OWN), 'nodes know us by the address where they are');
     t.same(await programs(), ['guard_ingress']);
     const side = machine.nodeInterfaceStart();
     const info = native().interfaceInfo('eth1');
@@ -132,7 +132,7 @@ if (insideNamespace(import.meta.url)) {
     run('ip', 'address', 'flush', 'dev', 'eth1');
     await refused(
       'eth1',
-      'eth1: has no IPv4 address of its own (`ip address add ADDRESS/PREFIX dev eth1` adds one)',
+      'eth1: has no IPv4 address of its own, which 10.98.0.3 needs (`ip address add ADDRESS/PREFIX dev eth1` adds one)',
     );
     run('ip', 'address', 'add', `${OWN}/24`, 'dev', 'eth1');
     await t.rejects(Machine.prepare({ ...options, address: addressNumber('10.98.0.77') }), {

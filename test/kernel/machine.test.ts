@@ -87,7 +87,7 @@ if (insideNamespace(import.meta.url)) {
     const heard = listen(arpListener);
     await until('the listener', () => heard.text().includes('listening'));
     const machine = await Machine.prepare(options);
-    t.equal(machine.address, addressNumber(OWN));
+    t.equal(machine.own.ipv4, addressNumber(OWN));
     const start = machine.engineStart();
     const filterProgramFd = start.share.filterProgramFd;
     t.ok(filterProgramFd >= 0);

@@ -26,8 +26,10 @@ export const REQUEST = 'GET / HTTP/1.1\r\nHost: a\r\n\r\n';
 /** BATON_MARK_* of bpf/lib/ixp.h. */
 export const Mark = { retry: 0x4254_0002, local: 0x4254_0004, notice: 0x4254_0100 } as const;
 
-/** Bytes of the last two fields of struct shim_config. */
-const LAYOUT_AND_LOCAL = 8;
+/** Bytes of the last three fields of struct shim_config: layout, local and own6. */
+const LAST_FIELDS = 24;
+/** sizeof(struct shim_balancer). All 0: a balancer with an IPv4 address. */
+const SHIM_BALANCER_BYTES = 20;
 
 export const project = join(dirname(fileURLToPath(import.meta.url)), '..', '..', '..');
 
@@ -200,10 +202,10 @@ export class Shim {
         KEY,
         addressBytes(OWN),
         new Uint8Array(aliasKey(KEY).buffer),
-        new Uint8Array(LAYOUT_AND_LOCAL),
+        new Uint8Array(LAST_FIELDS),
       ),
     );
-    this.object.mapUpdate('balancers', addressBytes(BALANCER), Uint8Array.of(1));
+    this.object.mapUpdate('balancers', addressBytes(BALANCER), new Uint8Array(SHIM_BALANCER_BYTES));
   }
 
   /** Lets ingress look up the sessions of segments in plain form. */

@@ -207,6 +207,7 @@ export class Fast {
     this.nodes.setUint32(at + XDP_NODE.carry, carry, true);
     this.nodes.setUint32(at + XDP_NODE.most, MTU - carry, true);
     new Uint8Array(this.nodes.buffer).set(addressBytes(NODE.address), at + XDP_NODE.address);
+    new Uint8Array(this.nodes.buffer).set(addressBytes(BALANCER.address), at + XDP_NODE.balancer);
     new Uint8Array(this.nodes.buffer).set(join8(macBytes(node.mac), macBytes(BALANCER.mac)), at);
     this.nodes.setUint32(at + XDP_NODE.redirect, node.redirect ? 1 : 0, true);
     this.nodes.setUint32(at + XDP_NODE.interface, node.interface, true);

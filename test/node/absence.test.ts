@@ -29,7 +29,7 @@ t.test(
     const absence = new Absence('eth0', 60_000, log, () => now);
     const look = (info: InterfaceInfo | undefined, seconds: number): string[] => {
       for (const end = now + seconds * 1_000; now < end; now += 5_000)
-        absence.look(info, addressNumber(OWN));
+        absence.look(info, [addressNumber(OWN)]);
       return said();
     };
     t.same(look(there, 300), []);

@@ -53,7 +53,7 @@ function start(balancers = [BALANCER], addresses = [VIRTUAL]) {
   const socket = new FakeSocket();
   const messages: string[] = [];
   const reporter = new Reporter({
-    own: OWN,
+    own: { ipv4: OWN, ipv6: undefined },
     key: KEY,
     balancers,
     look: () => ({ flags: IxcpFlag.canAdopt, addresses }),

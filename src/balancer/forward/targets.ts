@@ -6,7 +6,7 @@
  */
 import { NO_NODE } from '../../engine/forward/layout.js';
 import { sessionHash } from '../../engine/table/session-record.js';
-import { type Address, ipv4Number } from '../../wire/address.js';
+import { type Address, isAddress6, wordsOf } from '../../wire/address.js';
 
 /** A node that a bucket may go to. */
 export interface Target {
@@ -14,6 +14,12 @@ export interface Target {
   readonly address: Address;
   /** Above 0. */
   readonly weight: number;
+}
+
+/** A number that tells addresses apart. Two with the same number share their buckets by slot. */
+function numberOf(address: Address): number {
+  if (!isAddress6(address)) return address;
+  return wordsOf(address).reduce((sum, word) => sessionHash(sum, word, 0, 0));
 }
 
 /** Hashes are whole numbers below this. */
@@ -27,7 +33,7 @@ export function targetOf(bucket: number, targets: readonly Target[], seed: numbe
   let best = NO_NODE;
   let bestScore = Number.NEGATIVE_INFINITY;
   for (const { slot, address, weight } of targets) {
-    const hash = sessionHash(ipv4Number(address), bucket, seed, seed);
+    const hash = sessionHash(numberOf(address), bucket, seed, seed);
     // Uniform in (0, 1): the logarithm is finite and not 0.
     const score = -weight / Math.log((hash + 0.5) / HASHES);
     if (score > bestScore) {

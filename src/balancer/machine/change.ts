@@ -11,12 +11,19 @@
 import { BatonError, reasonOf } from '../../base/errors.js';
 import { runAll } from '../../base/run-all.js';
 import { MAX_XDP_NODES, MOST_VIRTUAL_SERVERS } from '../../datapath/xdp-layout.js';
+import { requireTowards } from '../../host/interfaces.js';
 import type { Journal } from '../../host/journal/journal.js';
 import { native } from '../../host/native.js';
-import { type Address, formatAddress, formatEndpoint } from '../../wire/address.js';
+import {
+  type Address,
+  formatAddress,
+  formatEndpoint,
+  type OwnAddresses,
+  ownTowards,
+} from '../../wire/address.js';
 import type { FarmSlots, ServerSlot } from '../objects/farm.js';
 import type { Guard } from './guard.js';
-import type { MachineInterface } from './interfaces.js';
+import type { MachineInterfaces } from './interfaces.js';
 import { requireNoListener } from './listeners.js';
 import { type Announcer, probeAddresses } from './virtual-addresses.js';
 import type { XdpProgram } from './xdp-program.js';
@@ -48,8 +55,8 @@ interface Step {
 }
 
 /** The addresses of virtual servers, each once. */
-export function addressesOf(servers: readonly ServerSlot[]): Address[] {
-  return [...new Set(servers.map((server) => server.address))];
+export function addressesOf(entries: readonly { readonly address: Address }[]): Address[] {
+  return [...new Set(entries.map((entry) => entry.address))];
 }
 
 /**
@@ -61,10 +68,11 @@ export function addressesOf(servers: readonly ServerSlot[]): Address[] {
 export async function requireChange(
   now: FarmSlots,
   next: FarmSlots,
-  clients: MachineInterface,
-  own: Address,
+  { clients, nodes }: MachineInterfaces,
+  own: OwnAddresses,
 ): Promise<void> {
   requireRoom(next);
+  requireTowards((nodes ?? clients).name, own, addressesOf(next.nodes));
   requireDistinct(now, next, own);
   const inUse = new Set(now.servers.filter((server) => !server.retired).map(formatEndpoint));
   await requireNoListener(
@@ -152,7 +160,7 @@ function requireRoom({ nodes, servers }: FarmSlots): void {
 }
 
 /** Requires that no new address of a virtual server or node is in use here as another thing. */
-function requireDistinct(now: FarmSlots, next: FarmSlots, own: Address): void {
+function requireDistinct(now: FarmSlots, next: FarmSlots, own: OwnAddresses): void {
   const added = <Slot extends { address: Address }>(
     slots: readonly Slot[],
     earlier: readonly Slot[],
@@ -165,17 +173,18 @@ function requireDistinct(now: FarmSlots, next: FarmSlots, own: Address): void {
       hint: removed ? 'that one is removed: try again when its last session has ended' : undefined,
     });
   };
+  const isOwn = (address: Address): boolean => address === ownTowards(own, address);
   const virtual = new Map(next.servers.map((server) => [server.address, server]));
   const nodes = new Map(next.nodes.map((node) => [node.address, node]));
   for (const { name, address } of added(next.servers, now.servers)) {
     const what = `virtual server ${name}`;
-    if (address === own) refuse(what, address, "the balancer's own address");
+    if (isOwn(address)) refuse(what, address, "the balancer's own address");
     const node = nodes.get(address);
     if (node !== undefined) refuse(what, address, `the address of node ${node.name}`, node.retired);
   }
   for (const { name, address } of added(next.nodes, now.nodes)) {
     const what = `node ${name}`;
-    if (address === own) refuse(what, address, "the balancer's own address");
+    if (isOwn(address)) refuse(what, address, "the balancer's own address");
     const server = virtual.get(address);
     if (server !== undefined)
       refuse(what, address, `the address of virtual server ${server.name}`, server.retired);

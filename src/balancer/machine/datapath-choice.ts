@@ -60,13 +60,13 @@ async function openXdp(
   { interfaces, seeds, journal }: Prepared,
 ): Promise<XdpProgram> {
   const { datapath, limits, log, workers } = options;
-  const { clients, nodes, address } = interfaces;
+  const { clients, nodes, own } = interfaces;
   const xdp = await XdpProgram.open(
     {
       ...options,
       info: clients.info,
       nodeInterface: nodes,
-      own: address,
+      own,
       limits: shareOfLimits(limits, workers),
       forward: forwardSizes(options.farm.servers, limits.sessions),
       seeds,

@@ -233,6 +233,12 @@ function readServers(map: MapHandle, addresses6: MapHandle): Map<number, Endpoin
   return servers;
 }
 
+function nodeAddress(view: DataView, at: number): Address {
+  // The family is a number of this machine's byte order, and only 0 is IPv4.
+  if (view.getUint32(at + NODE.family) === 0) return toAddress(view.getUint32(at + NODE.address));
+  return toAddress6([0, 4, 8, 12].map((word) => view.getUint32(at + NODE.address6 + word)));
+}
+
 function readNodes(map: MapHandle): EarlierNode[] {
   const memory = map.memory();
   const view = new DataView(memory);
@@ -240,7 +246,7 @@ function readNodes(map: MapHandle): EarlierNode[] {
     const at = node * NODE_BYTES;
     const resolved = new Uint32Array(memory, at + NODE.interface, 1)[0] !== 0;
     return {
-      address: toAddress(view.getUint32(at + NODE.address)),
+      address: nodeAddress(view, at),
       mac: resolved ? new Uint8Array(memory, at + NODE.destination, MAC_BYTES).slice() : undefined,
     };
   });

@@ -11,7 +11,7 @@ import { hostU32, loadObject, sumsByName } from '../../host/bpf-object.js';
 import type { Place } from '../../host/journal/changes.js';
 import type { Journal } from '../../host/journal/journal.js';
 import type { BpfObject, InterfaceInfo } from '../../host/native.js';
-import { type Address, addressBytes } from '../../wire/address.js';
+import { addressBytes, type OwnAddresses } from '../../wire/address.js';
 import { Aliases, aliasKey } from '../../wire/alias.js';
 import { madeUpMac } from '../../wire/ethernet.js';
 import type { ServerSlot } from '../objects/farm.js';
@@ -25,6 +25,8 @@ const PROGRAM = 'guard_ingress';
 const EGRESS_PROGRAM = 'guard_egress';
 /** struct guard_local. */
 const LOCAL = { on: 6, bytes: 8 } as const;
+/** struct guard_own. */
+const GUARD_OWN = { address: 0, address6: 4, bytes: 20 } as const;
 
 export class Guard {
   private readonly object: BpfObject;
@@ -36,19 +38,19 @@ export class Guard {
 
   /**
    * Loads the guard and configures it. Nothing is attached yet.
-   * @param own this machine's own address, to which notices are sent
+   * @param own this machine's own addresses, to which notices are sent
    * @param servers the virtual servers, also retired ones
    * @param workers number of engine threads
    * @param key shared with the nodes, 16 bytes
    * @throws BatonError BATON_SYSTEM when the kernel refuses it
    */
-  constructor(own: Address, servers: readonly ServerSlot[], workers: number, key: Uint8Array) {
+  constructor(own: OwnAddresses, servers: readonly ServerSlot[], workers: number, key: Uint8Array) {
     this.workers = workers;
     this.object = loadObject('guard');
     this.servers = new ServerMaps(this.object, new Aliases(key), (server) => server.slot);
     try {
       this.forward = new ForwardMaps(this.object, false);
-      this.object.mapUpdate('own', hostU32(0), addressBytes(own));
+      this.object.mapUpdate('own', hostU32(0), ownValue(own));
       const { client, port } = this.seeds;
       const sharing = Uint32Array.of(client, port, workers, ...aliasKey(key));
       this.object.mapUpdate('sharing', hostU32(0), new Uint8Array(sharing.buffer));
@@ -132,6 +134,14 @@ export class Guard {
     const group = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT)).fill(-1);
     return { filterProgramFd, fanout: { programFd, group } };
   }
+}
+
+/** The value of map `own`. */
+function ownValue({ ipv4, ipv6 }: OwnAddresses): Uint8Array {
+  const value = new Uint8Array(GUARD_OWN.bytes);
+  if (ipv4 !== undefined) value.set(addressBytes(ipv4), GUARD_OWN.address);
+  if (ipv6 !== undefined) value.set(addressBytes(ipv6), GUARD_OWN.address6);
+  return value;
 }
 
 function randomU32(): number {

@@ -5,10 +5,10 @@
 import { BatonError } from '../../base/errors.js';
 import { runAll } from '../../base/run-all.js';
 import type { BalancerConfig, NamedInterface } from '../../config/load.js';
-import { ownAddress, requireInterface } from '../../host/interfaces.js';
+import { ownAddresses, requireInterface } from '../../host/interfaces.js';
 import { type Lock, takeLock } from '../../host/lock.js';
 import { type InterfaceInfo, native } from '../../host/native.js';
-import type { Address } from '../../wire/address.js';
+import type { Address, OwnAddresses } from '../../wire/address.js';
 
 /** An interface, as it was at the start. */
 export interface MachineInterface {
@@ -22,36 +22,40 @@ export interface MachineInterfaces {
   readonly clients: MachineInterface;
   /** Where nodes are reached; undefined: by the interface of the clients. */
   readonly nodes: MachineInterface | undefined;
-  /** Our own address: nodes send notices to it. */
-  readonly address: Address;
+  /** Our own addresses: nodes send notices to that of their family. */
+  readonly own: OwnAddresses;
 }
 
 /**
  * Finds the interfaces and our own address.
  * @param virtual the virtual addresses, none of which is our own
+ * @param nodes the addresses of the nodes
  * @throws BatonError BATON_INTERFACE for an interface that does not exist or cannot be used
  */
 export function findInterfaces(
   options: InterfaceOptions,
   virtual: readonly Address[],
+  nodes: readonly Address[],
 ): MachineInterfaces {
   const { interface: name, nodeInterface, address } = options;
   const clients = { name, info: requireInterface(name) };
   if (nodeInterface === undefined) {
-    return { clients, nodes: undefined, address: ownAddress(name, clients.info, address, virtual) };
+    const own = ownAddresses(name, clients.info, address, virtual, nodes);
+    return { clients, nodes: undefined, own };
   }
   return placed(nodeInterface, () => {
-    const nodes = { name: nodeInterface.name, info: requireInterface(nodeInterface.name) };
-    if (nodes.info.index === clients.info.index) {
+    const side = { name: nodeInterface.name, info: requireInterface(nodeInterface.name) };
+    if (side.info.index === clients.info.index) {
       throw new BatonError(
         'BATON_INTERFACE',
         `is another name of ${name}, expected another interface`,
         {
-          where: nodes.name,
+          where: side.name,
         },
       );
     }
-    return { clients, nodes, address: ownAddress(nodes.name, nodes.info, address, virtual) };
+    const own = ownAddresses(side.name, side.info, address, virtual, nodes);
+    return { clients, nodes: side, own };
   });
 }
 

@@ -17,7 +17,7 @@ import { KernelWatch, kernelFlags } from '../../host/kernel-options.js';
 import { type Lock, takeLock } from '../../host/lock.js';
 import { Shim } from '../../host/shim.js';
 import { requireSynCookies } from '../../host/syn-cookies.js';
-import { type Address, LOCAL_NODE } from '../../wire/address.js';
+import { LOCAL_NODE, type OwnAddresses } from '../../wire/address.js';
 import { IxcpFlag } from '../../wire/ixcp.js';
 import type { FarmSlots } from '../objects/farm.js';
 import type { Guard } from './guard.js';
@@ -29,8 +29,8 @@ const ABILITIES = IxcpFlag.canRelease | IxcpFlag.canReplay;
 export interface LocalNodeOptions {
   /** The interface of the clients. */
   clients: MachineInterface;
-  /** The balancer's own address. */
-  own: Address;
+  /** The balancer's own addresses. It is a node of IPv4, so it needs one of that family. */
+  own: OwnAddresses;
   /** 16 bytes. */
   key: Uint8Array;
   guard: Guard;
@@ -70,8 +70,8 @@ export class LocalNode {
     try {
       shim = new Shim({
         key,
-        own: LOCAL_NODE,
-        balancers: [own],
+        own: { ipv4: LOCAL_NODE, ipv6: undefined },
+        balancers: own.ipv4 === undefined ? [] : [own.ipv4],
         services: new Map(),
         kernel: can,
         interface: name,

@@ -21,7 +21,7 @@ import type { Lock } from '../../host/lock.js';
 import type { InterfaceInfo } from '../../host/native.js';
 import { removeStalePins } from '../../host/pins.js';
 import { hasXdp } from '../../host/xdp.js';
-import type { Address } from '../../wire/address.js';
+import type { Address, OwnAddresses } from '../../wire/address.js';
 import type { KernelForwarding } from '../forward/forwarder.js';
 import type { FarmSlots } from '../objects/farm.js';
 import type { NodeInterfaceStart, PacketStart, XdpStart } from '../threads/engine-messages.js';
@@ -53,8 +53,8 @@ const TRANSMIT_PATH_MS = 500;
 export class Machine {
   /** The interface by which clients are reached. */
   readonly info: InterfaceInfo;
-  /** Our own address: nodes send notices to it. */
-  readonly address: Address;
+  /** Our own addresses: nodes send notices to that of their family. */
+  readonly own: OwnAddresses;
   private readonly interfaces: MachineInterfaces;
   private readonly watch: InterfaceWatch;
   private readonly options: MachineOptions;
@@ -75,12 +75,12 @@ export class Machine {
   private foundEarlier = false;
 
   private constructor(options: MachineOptions, interfaces: MachineInterfaces, lock: Lock) {
-    const { clients, nodes, address } = interfaces;
+    const { clients, nodes, own } = interfaces;
     const { info } = clients;
     this.options = options;
     this.interfaces = interfaces;
     this.info = info;
-    this.address = address;
+    this.own = own;
     this.lock = lock;
     const watched = nodes === undefined ? [clients] : [clients, nodes];
     this.watch = new InterfaceWatch(watched, (message) => options.log.warn(message));
@@ -226,7 +226,7 @@ export class Machine {
     };
     try {
       if (this.xdp?.servesIpv6 === false) requireIpv4(next.servers);
-      await requireChange(this.farm, next, this.interfaces.clients, this.address);
+      await requireChange(this.farm, next, this.interfaces, this.own);
       // Before the engine threads know the node.
       await this.openLocal(next);
     } catch (error) {
@@ -325,10 +325,10 @@ export class Machine {
   }
 
   private async setUp(): Promise<void> {
-    const { options, info, address } = this;
+    const { options, info, own } = this;
     this.foundEarlier = hasXdp(info.index);
     await requireNoListener(options.farm.servers, options.farm.nodes);
-    this.guard = new Guard(address, options.farm.servers, options.workers, options.key);
+    this.guard = new Guard(own, options.farm.servers, options.workers, options.key);
     // Addresses that an earlier run left here are ours: its sessions need not wait for a probe.
     const ours = info.addresses.map((entry) => entry.address);
     const wanted = this.virtualAddresses().filter((address) => !ours.includes(address));
@@ -358,7 +358,7 @@ export class Machine {
     const { clients } = this.interfaces;
     const { key, log, patience } = this.options;
     const guard = this.loaded(this.guard);
-    const { address: own, journal } = this;
+    const { own, journal } = this;
     this.local = await LocalNode.open({ clients, own, key, guard, journal, log, patience });
   }
 

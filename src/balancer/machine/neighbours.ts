@@ -15,7 +15,13 @@ import {
   type NeighbourEvents,
   native,
 } from '../../host/native.js';
-import { type Address, formatAddress, LOCAL_NODE, sameNetwork } from '../../wire/address.js';
+import {
+  type Address,
+  formatAddress,
+  isAddress6,
+  LOCAL_NODE,
+  sameNetwork,
+} from '../../wire/address.js';
 import { formatMac } from '../../wire/ethernet.js';
 import type { NodeSlot } from '../objects/farm.js';
 
@@ -287,7 +293,8 @@ export class NeighbourWatch {
 
   private lookAt(node: Entry, entry: Neighbour | undefined, interfaceIndex: number): void {
     const address = node.hop;
-    let why = `${formatAddress(address)} does not answer ARP`;
+    const question = isAddress6(address) ? 'neighbour solicitations' : 'ARP';
+    let why = `${formatAddress(address)} does not answer ${question}`;
     if (
       (entry === undefined || (entry.state & (NUD_SETTLED | NUD_INCOMPLETE)) === 0) &&
       this.mayAsk(node)

@@ -34,7 +34,8 @@ export async function preflight(options: MachineOptions): Promise<void> {
 export function requireMachine(options: MachineOptions): MachineInterfaces {
   requirePrivileges();
   const virtual = options.farm.servers.map((server) => server.address);
-  const interfaces = findInterfaces(options, virtual);
+  const nodes = options.farm.nodes.map((node) => node.address);
+  const interfaces = findInterfaces(options, virtual, nodes);
   for (const { name, info } of [interfaces.clients, interfaces.nodes ?? interfaces.clients])
     requireMtu(name, info.mtu);
   return interfaces;
@@ -67,8 +68,7 @@ export function requireForwarded(
 
 /** Has the kernel verify the programs. Nothing is attached. */
 function requirePrograms(options: MachineOptions, interfaces: MachineInterfaces): void {
-  const { address } = interfaces;
-  new Guard(address, options.farm.servers, options.workers, options.key).close();
+  new Guard(interfaces.own, options.farm.servers, options.workers, options.key).close();
   if (options.datapath === 'packet') return;
   try {
     loadObject('xdp').close();

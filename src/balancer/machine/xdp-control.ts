@@ -3,7 +3,7 @@
  * `control`.
  */
 import { CONTROL } from '../../datapath/xdp-layout.js';
-import { type Address, addressBytes } from '../../wire/address.js';
+import { addressBytes, type OwnAddresses } from '../../wire/address.js';
 import { aliasKey } from '../../wire/alias.js';
 import { ETHERNET_HEADER_BYTES } from '../../wire/ethernet.js';
 import { IXP_HEADER_BYTES } from '../../wire/ixp.js';
@@ -19,8 +19,8 @@ export interface ControlValues {
   /** Words of the session index of each worker. */
   indexWords: number;
   seeds: Secrets['seeds'];
-  /** Our own address. */
-  own: Address;
+  /** Our own addresses. */
+  own: OwnAddresses;
   /** MAC address of the clients' interface. */
   mac: Uint8Array;
   /** The window that SYN/ACKs offer. */
@@ -55,7 +55,12 @@ export function writeControl(control: ArrayBuffer, values: ControlValues): void 
   words[CONTROL.indexWords / WORD_BYTES] = values.indexWords;
   words[CONTROL.clientSeed / WORD_BYTES] = seeds.client;
   words[CONTROL.portSeed / WORD_BYTES] = seeds.port;
-  bytes.set(addressBytes(values.own), CONTROL.own);
+  const { ipv4, ipv6 } = values.own;
+  if (ipv4 !== undefined) bytes.set(addressBytes(ipv4), CONTROL.own);
+  if (ipv6 !== undefined) {
+    bytes.set(addressBytes(ipv6), CONTROL.own6);
+    words[CONTROL.hasOwn6 / WORD_BYTES] = 1;
+  }
   words[CONTROL.interfaces / WORD_BYTES] = 1;
   bytes.set(values.mac, CONTROL.mac);
   // A client that keeps to the MSS sends no larger frame.

@@ -2,9 +2,19 @@
  * The nodes as the XDP program knows them: its map `nodes`, mapped into our memory. The program
  * reads while we write.
  */
-import { NODE, NODE_BYTES, OWN_STACK } from '../../datapath/xdp-layout.js';
+import { FAMILY_IPV6, NODE, NODE_BYTES, OWN_STACK } from '../../datapath/xdp-layout.js';
 import { carryBytes, type Via } from '../../engine/farm.js';
-import { type Address, addressBytes, LOCAL_NODE, UNSPECIFIED } from '../../wire/address.js';
+import {
+  type Address,
+  addressBytes,
+  isAddress6,
+  LOCAL_NODE,
+  type OwnAddresses,
+  ownTowards,
+  toAddress,
+  UNSPECIFIED,
+} from '../../wire/address.js';
+import type { Aliases } from '../../wire/alias.js';
 
 const WORD_BYTES = Uint32Array.BYTES_PER_ELEMENT;
 const MAC_BYTES = 6;
@@ -22,6 +32,8 @@ export class XdpNodes {
   private readonly known = new Map<number, Place>();
   private readonly by: { index: number; mac: Uint8Array };
   private readonly mtu: number;
+  private readonly own: OwnAddresses;
+  private readonly aliases: Aliases;
   private redirects = false;
 
   private readonly clients: { mac: Uint8Array };
@@ -31,13 +43,18 @@ export class XdpNodes {
    * @param by the interface by which nodes are reached
    * @param clients that of the clients
    * @param mtu of these interfaces: the smaller one
+   * @param own our own addresses at the nodes
    */
   constructor(
     memory: ArrayBuffer,
     by: { index: number; mac: Uint8Array },
     clients: { mac: Uint8Array },
     mtu: number,
+    own: OwnAddresses,
+    aliases: Aliases,
   ) {
+    this.own = own;
+    this.aliases = aliases;
     this.bytes = new Uint8Array(memory);
     this.words = new Uint32Array(memory);
     this.by = by;
@@ -91,11 +108,20 @@ export class XdpNodes {
     const { words, mtu } = this;
     const at = slot * NODE_BYTES;
     const carry = carryBytes(via);
+    const us = ownTowards(this.own, address) ?? UNSPECIFIED;
+    const isIpv6 = isAddress6(address);
     Atomics.store(words, (at + NODE.interface) / WORD_BYTES, 0);
-    this.bytes.set(addressBytes(address), at + NODE.address);
+    this.bytes.set(this.numberOf(address), at + NODE.address);
     words[(at + NODE.carry) / WORD_BYTES] = carry;
     words[(at + NODE.most) / WORD_BYTES] = mtu - carry;
+    this.bytes.set(this.numberOf(us), at + NODE.balancer);
+    words[(at + NODE.family) / WORD_BYTES] = isIpv6 ? FAMILY_IPV6 : 0;
+    if (isIpv6) this.bytes.set(addressBytes(address), at + NODE.address6);
     this.writeRedirect(slot);
+  }
+
+  private numberOf(address: Address): Uint8Array {
+    return addressBytes(toAddress(this.aliases.of(address)));
   }
 
   private writeRedirect(slot: number): void {

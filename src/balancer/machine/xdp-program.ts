@@ -10,7 +10,7 @@
 import { randomBytes } from 'node:crypto';
 import { BatonError, reasonOf } from '../../base/errors.js';
 import { XDP_NAMES, type XdpCounter } from '../../base/kernel-counters.js';
-import { HEAD_SETS, HEAD_WAYS, movesEntries } from '../../datapath/heads-layout.js';
+import { HEAD_WAYS, headSetsFor, movesEntries } from '../../datapath/heads-layout.js';
 import { xdpPoolOptions } from '../../datapath/xdp.js';
 import {
   CONTROL,
@@ -38,7 +38,7 @@ import {
 } from '../../host/native.js';
 import { makePinDirectory, pinName } from '../../host/pins.js';
 import { XDP_PROGRAM } from '../../host/xdp.js';
-import { type Address, isAddress6 } from '../../wire/address.js';
+import { isAddress6, type OwnAddresses } from '../../wire/address.js';
 import { Aliases } from '../../wire/alias.js';
 import type { EarlierServer } from '../forward/earlier.js';
 import type { KernelForwarding } from '../forward/forwarder.js';
@@ -79,8 +79,8 @@ export interface XdpOptions extends Pick<MachineConfig, 'interface' | 'workers'>
   info: InterfaceInfo;
   /** The interface by which nodes are reached; undefined: the same interface. */
   nodeInterface?: MachineInterface | undefined;
-  /** Our own address. */
-  own: Address;
+  /** Our own addresses. */
+  own: OwnAddresses;
   /** 16 bytes. */
   key: Uint8Array;
   /** Of each worker: most sessions at one time, and most of them with an incomplete handshake. */
@@ -153,6 +153,7 @@ export class XdpProgram implements KernelForwarding {
     });
     const attached = { ...options, driver: this.driver, earlierMode: earlier?.mode };
     this.attachment = new XdpAttachment(attached, this.object, journal);
+    const aliases = new Aliases(options.key);
     try {
       this.control = this.object.mapMemory('control');
       this.nodeMap = new XdpNodes(
@@ -160,8 +161,10 @@ export class XdpProgram implements KernelForwarding {
         options.nodeInterface?.info ?? options.info,
         options.info,
         options.mtu,
+        options.own,
+        aliases,
       );
-      this.servers = new XdpServers(this.object, this.control, new Aliases(options.key));
+      this.servers = new XdpServers(this.object, this.control, aliases);
       this.memory = {
         servers: this.object.mapMemory('forward_servers'),
         buckets: this.object.mapMemory('forward_buckets'),
@@ -441,9 +444,4 @@ export class XdpProgram implements KernelForwarding {
       nodes: Int32Array.from(sessions.nodes, (node) => ours.get(node.address) ?? -1),
     };
   }
-}
-
-/** Sets of heads of each worker, if sessions of these virtual servers may move. */
-function headSetsFor(servers: readonly ServerSlot[]): number {
-  return servers.some(({ keepAlive }) => keepAlive === 'migrate') ? HEAD_SETS : 0;
 }

@@ -11,7 +11,7 @@ import type { Obstacle } from '../../directory/obstacle.js';
 import type { PreviewedHolder } from '../../directory/predictors/predictor.js';
 import type { ForwardMemory } from '../../engine/forward/tables.js';
 import type { Limits } from '../../engine/options.js';
-import type { Address } from '../../wire/address.js';
+import type { OwnAddresses } from '../../wire/address.js';
 import type { Farm } from '../objects/farm.js';
 
 /** Secrets that all engine threads share. */
@@ -106,8 +106,8 @@ export interface EngineStart {
   mtu: number;
   /** Undefined: nodes are reached by the interface of the clients. */
   nodeInterface: NodeInterfaceStart | undefined;
-  /** The balancer's own address. */
-  address: Address;
+  /** The balancer's own addresses. */
+  own: OwnAddresses;
   key: Uint8Array;
   datapath: PacketStart | XdpStart;
   /** Undefined: the XDP program forwards. */

@@ -23,6 +23,7 @@ import { joinObservers } from '../../engine/observers.js';
 import type { EngineOptions } from '../../engine/options.js';
 import { WithheldOptions } from '../../engine/withheld-options.js';
 import { native } from '../../host/native.js';
+import { UNSPECIFIED } from '../../wire/address.js';
 import { Aliases } from '../../wire/alias.js';
 import { AccessRecorder } from '../access-log/recorder.js';
 import { farmStates } from '../objects/farm-states.js';
@@ -63,7 +64,8 @@ function start(given: EngineStart, port: NonNullable<typeof parentPort>): void {
   const engine = new Engine(
     {
       now: now(),
-      address: given.address,
+      address: given.own.ipv4 ?? UNSPECIFIED,
+      address6: given.own.ipv6,
       mac: given.mac,
       nodeMac: given.nodeInterface?.mac,
       mtu: Math.min(given.mtu, given.nodeInterface?.mtu ?? given.mtu),

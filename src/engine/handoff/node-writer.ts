@@ -326,7 +326,7 @@ export class NodeWriter {
     }
     const session = view.getUint32(segment.tcp + IXCP.session);
     const at = ip + ipBytes;
-    emitIxcp(view, at, core.address, segment.source, { type, session }, core.hash);
+    emitIxcp(view, at, segment.destination, segment.source, { type, session }, core.hash);
     transmit.commit(frame, at + IXCP_HEADER_BYTES - frame, core.nodePort);
     core.counters.count(Counter.sent);
     return true;
@@ -404,7 +404,7 @@ export class NodeWriter {
     view.setUint8(ixp + IXP.length, IXP_HEADER_BYTES);
     view.setUint8(ixp + IXP.service, 0);
     view.setUint32(ixp + IXP.session, sessions.nonce(slot));
-    view.setUint32(ixp + IXP.balancer, core.address);
+    view.setUint32(ixp + IXP.balancer, core.ownTowards(node));
     view.setUint32(ixp + IXP.confirm, confirm);
     view.setUint16(ixp + IXP.mss, Math.max(sessions.mss(slot), MIN_MSS));
     view.setUint8(

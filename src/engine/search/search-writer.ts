@@ -60,7 +60,7 @@ export class SearchWriter {
     view.setUint8(ixp + IXP.length, IXP_HEADER_BYTES);
     view.setUint8(ixp + IXP.service, 0);
     view.setUint32(ixp + IXP.session, lost.question[entry]!);
-    view.setUint32(ixp + IXP.balancer, core.address);
+    view.setUint32(ixp + IXP.balancer, core.ownTowards(node));
     view.setUint32(ixp + IXP.confirm, sequence);
     view.setUint16(ixp + IXP.mss, ANY_MSS);
     view.setUint16(ixp + IXP.flags, 0);

@@ -3,14 +3,17 @@ import t from 'tap';
 import { addressNumber } from '../../../lab/packet.js';
 import { XdpNodes } from '../../../src/balancer/machine/xdp-nodes.js';
 import { NODE, NODE_BYTES } from '../../../src/datapath/xdp-layout.js';
+import { Aliases } from '../../../src/wire/alias.js';
 
 const MAC = Uint8Array.of(2, 0, 0, 0, 0, 1);
 const BY = { index: 7, mac: Uint8Array.of(2, 0, 0, 0, 0, 9) };
 const MTU = 1_500;
 
+const OWN = { ipv4: addressNumber('10.0.0.9'), ipv6: undefined };
+
 function made(): { nodes: XdpNodes; element: (node: number) => unknown } {
   const memory = new ArrayBuffer(3 * NODE_BYTES);
-  const nodes = new XdpNodes(memory, BY, BY, MTU);
+  const nodes = new XdpNodes(memory, BY, BY, MTU, OWN, new Aliases(new Uint8Array(16)));
   nodes.set(
     ['10.0.0.1', '10.0.0.2'].map((address, slot) => ({ slot, address: addressNumber(address) })),
   );
@@ -45,7 +48,7 @@ t.test('a node is used from the time that its MAC address is known', async (t) =
 
 t.test('packets to nodes behind routers grow', async (t) => {
   const memory = new ArrayBuffer(3 * NODE_BYTES);
-  const nodes = new XdpNodes(memory, BY, BY, MTU);
+  const nodes = new XdpNodes(memory, BY, BY, MTU, OWN, new Aliases(new Uint8Array(16)));
   const view = new DataView(memory);
   const address = addressNumber('10.0.0.1');
   const shown = (slot: number): unknown => {
