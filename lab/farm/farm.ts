@@ -13,7 +13,7 @@ import { batonCommand, projectRoot } from './baton.js';
 import { balancerYaml, CONTROL_SOCKET, KEY_FILE, nodeYaml, type Resource } from './configs.js';
 import { Host } from './host.js';
 import { Lifetime } from './lifetime.js';
-import { cablesOf, offloadAt, type Wired, wire } from './network.js';
+import { cablesOf, loseAt, offloadAt, type Wired, wire } from './network.js';
 import { Program, type RunOptions, type RunResult } from './process.js';
 import { sweep } from './registry.js';
 
@@ -130,6 +130,11 @@ export class Farm {
   async pollBalancer(): Promise<void> {
     for (const cable of this.balancerCables)
       await offloadAt(`${this.tag}-switch`, cable, 'gro', true);
+  }
+
+  /** Has the cable to a host lose 2 % of the frames in both directions, from now on. */
+  async loseFramesTo(host: Host): Promise<void> {
+    await loseAt(`${this.tag}-switch`, host.name);
   }
 
   /** Sets whether the switch leaves checksums of frames to a host unfinished, the default. */

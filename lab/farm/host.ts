@@ -1,6 +1,5 @@
 /** One machine of a farm: a network namespace with an interface eth0, some with eth1 as well. */
-import path from 'node:path';
-import { projectRoot } from './baton.js';
+import { lossAt } from './network.js';
 import { Program, type RunOptions, type RunResult, run } from './process.js';
 
 /** Bytes and packets through an interface since the farm was made, as `ip -s link` counts them. */
@@ -73,14 +72,12 @@ export class Host {
     await this.run('ethtool', ['-K', 'eth0', ...features]);
   }
 
-  /** Has eth0 lose 2 % of the frames in both directions, from now on. */
+  /**
+   * Has eth0 lose 2 % of the frames in both directions, from now on. For a host without programs of
+   * its own on tc: see Farm.loseFramesTo.
+   */
   async loseFrames(): Promise<void> {
-    const object = path.join(projectRoot(), 'build', 'bpf', 'loss.bpf.o');
-    await this.run('tc', ['qdisc', 'replace', 'dev', 'eth0', 'clsact']);
-    for (const hook of ['ingress', 'egress']) {
-      const filter = ['filter', 'add', 'dev', 'eth0', hook, 'prio', '1', 'handle', '1'];
-      await this.run('tc', [...filter, 'bpf', 'da', 'obj', object, 'sec', 'tc']);
-    }
+    for (const [program = '', ...rest] of lossAt('eth0')) await this.run(program, rest);
   }
 
   /** A counter of this host's kernel by its name in `nstat`, such as TcpRetransSegs. */

@@ -18,6 +18,8 @@
  * Or the clients are on br1 behind the router, and all others on br0. Or there are three networks:
  * routed.ts.
  */
+import path from 'node:path';
+import { projectRoot } from './baton.js';
 import { run } from './process.js';
 
 type Bridge = 'br0' | 'br1' | 'br2';
@@ -112,9 +114,28 @@ export async function wire(switchNamespace: string, hosts: readonly Wired[]): Pr
   );
 }
 
+/** Commands of tc that make an interface lose 2 % of the frames in both directions. */
+export function lossAt(device: string): string[][] {
+  const object = path.join(projectRoot(), 'build', 'bpf', 'loss.bpf.o');
+  const filter = ['tc', 'filter', 'add', 'dev', device];
+  return [
+    ['tc', 'qdisc', 'replace', 'dev', device, 'clsact'],
+    ...['ingress', 'egress'].map((hook) => [
+      ...filter,
+      ...[hook, 'prio', '1', 'handle', '1', 'bpf', 'da', 'obj', object, 'sec', 'tc'],
+    ]),
+  ];
+}
+
 /** The ends of a host's cables in the switch's namespace. */
 export function cablesOf(host: Wired): string[] {
   return host.eth1 === undefined ? [host.name] : [host.name, `${host.name}-1`];
+}
+
+/** Has a cable lose frames, at the switch's end. The host's own programs of tc stay. */
+export async function loseAt(switchNamespace: string, cable: string): Promise<void> {
+  for (const command of lossAt(cable))
+    await run('nsenter', [`--net=/run/netns/${switchNamespace}`, '--', ...command]);
 }
 
 /**

@@ -337,3 +337,18 @@ t.test('a node that does not know PARK is left by LEAVE', async (t) => {
   client.talk.counted({ parked: 0 });
   client.talk.quiet(30 + HANDOFF_MS / 2);
 });
+
+t.test('a parked socket that repeats its last answer does not confirm a RESUME', async (t) => {
+  const client = new ParkingClient(t);
+  client.parks();
+  const { talk } = client;
+  client.ends(40, 1);
+  const first = client.seq;
+  client.goes(50, 0, resume, get('/0'));
+  // The RESUME was lost. The socket has not heard of the client's acknowledgement either.
+  talk.send(60, notice(0, NOTICE.adopted, { ack: client.at }));
+  const again = inIxp(0, { type: resume, flags: TOLD }, { seq: first, ack: client.ack }, get('/0'));
+  talk.expect(50 + HANDOFF_MS, again);
+  talk.send(360, notice(0, NOTICE.adopted, { ack: client.seq }));
+  t.ok(client.passes);
+});

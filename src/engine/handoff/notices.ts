@@ -246,7 +246,8 @@ export class Notices {
     if (!answers) sessions.setLastSeen(slot, core.clock);
     const node = sessions.node(slot);
     const isEnded = type === IxcpType.ended;
-    if ((isEnded || reason === IxcpReason.parked) && this.isOld(slot)) {
+    const isIdle = isEnded || reason === IxcpReason.parked;
+    if ((isIdle && this.isOld(slot)) || this.isOfParked(slot)) {
       core.counters.count(Counter.drop_ixcp_stale);
       return;
     }
@@ -328,6 +329,22 @@ export class Notices {
       sessions.state(slot) === SessionState.handing &&
       !sessions.has(slot, SessionFlag.adopted) &&
       seqBefore(this.said.acknowledgement, sessions.handedTo(slot))
+    );
+  }
+
+  /**
+   * Whether an ADOPTED is about a parked socket to which the session is to come back: the socket
+   * repeats what it has sent, and does not have the first byte of the present request.
+   */
+  private isOfParked(slot: number): boolean {
+    const { core } = this;
+    const { sessions, streams } = core;
+    return (
+      this.said.type === IxcpType.adopted &&
+      streams?.resumes[slot] === 1 &&
+      sessions.state(slot) === SessionState.handing &&
+      !sessions.has(slot, SessionFlag.adopted) &&
+      !seqBefore(core.clientFirst(slot), this.said.acknowledgement)
     );
   }
 
