@@ -206,12 +206,12 @@ export class NodeStates {
 
   /**
    * The node's kernel has refused to adopt a session of this virtual server. Returns whether the
-   * node gets its sessions by replay from now on, and did not before.
+   * node gets its sessions by replay from now on.
    */
   fallsBack(node: number, server: number): boolean {
     const { shared } = this;
     const able = (shared.reported[node]! & IxcpFlag.canReplay) !== 0;
-    if (!able || shared.way[node] !== Way.auto || this.replays(node, server)) return false;
+    if (!able || shared.way[node] !== Way.auto) return false;
     shared.unadoptable[node * this.servers + server] = 1;
     return true;
   }

@@ -121,3 +121,18 @@ t.test('a kernel that refuses to adopt gets the session by replay', async (t) =>
   t.ok(talk.states.replays(0, 0), 'and all later ones');
   t.ok(talk.nodes.takesHandoffs(0, 0, 0, START + 1000), 'it is no last choice');
 });
+
+t.test('all sessions that were under way to such a kernel are replayed', async (t) => {
+  const talk = new Conversation(t);
+  talk.states.reported(0, 1, 1, IxcpFlag.canAdopt | IxcpFlag.canReplay, START);
+  const request = asked(talk, '/0');
+  talk.expect(0, handed(0, request));
+  // Another session was faster.
+  t.ok(talk.states.fallsBack(0, 0));
+  talk.send(1, notice(0, NOTICE.refused, { reason: 2 }));
+  talk.expect(1, played(0));
+  // The listener refuses the SYN, too: nothing is left.
+  talk.send(2, notice(0, NOTICE.refused, { reason: 2 }));
+  talk.expect(2, unavailable(request));
+  talk.counted({ handoff_refused: 2, replay_fallback: 1, answer_503: 1 });
+});

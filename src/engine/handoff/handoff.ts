@@ -139,7 +139,8 @@ export class Handoff {
     if (reason >= IxcpReason.unknownSession) return;
     core.counters.count(Counter.handoff_refused);
     const node = core.sessions.node(slot);
-    if (reason === IxcpReason.unable && core.states.fallsBack(node, core.serverOf(slot))) {
+    const refusesToAdopt = reason === IxcpReason.unable && core.sessions.isReplayed[slot] === 0;
+    if (refusesToAdopt && core.states.fallsBack(node, core.serverOf(slot))) {
       core.counters.count(Counter.replay_fallback);
       if (this.inheritance.inDoubt(slot)) this.inheritance.collectAgain(slot);
       else {

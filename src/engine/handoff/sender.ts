@@ -58,7 +58,9 @@ export class HandoffSender {
     }
     const begins = sessions.nodeAck[slot] === sessions.clientFirst(slot);
     const hasSocket = sessions.has(slot, SessionFlag.adopted) || core.streams?.resumes[slot] === 1;
-    if (begins && !hasSocket && core.states.replays(node, core.serverOf(slot))) {
+    const plays = begins && !hasSocket && core.states.replays(node, core.serverOf(slot));
+    if (begins) sessions.isReplayed[slot] = plays ? 1 : 0;
+    if (plays) {
       core.counters.count(Counter.replay_syn);
       this.toNode.sendSyn(slot, flags | this.aboutRequest(slot));
       return;
