@@ -177,7 +177,7 @@ t.test('what is wrong is one line, and the exit code 1', async (t) => {
     ],
     [
       ['add', 'node', 'n2', '10.99.0'],
-      'body: address: is "10.99.0", expected an IPv4 address such as 10.99.0.3',
+      'body: address: is "10.99.0", expected an IP address such as 10.99.0.3 or fd99::3, or local',
     ],
     [
       ['drain', 'n1', '--reason', 'x'.repeat(201)],
