@@ -99,7 +99,8 @@ if (insideNamespace(import.meta.url)) {
       IxcpFlag.canRelease |
       IxcpFlag.canLeave |
       IxcpFlag.canPark |
-      IxcpFlag.canReplay;
+      IxcpFlag.canReplay |
+      IxcpFlag.canOwn;
     t.equal(flags.pop(), usual | IxcpFlag.leaving);
     t.ok(flags.every((value) => value === usual));
   });
@@ -272,7 +273,7 @@ if (insideNamespace(import.meta.url)) {
       const able = follows ? IxcpFlag.canLeave | IxcpFlag.canPark : 0;
       t.equal(
         Number(balancer.lines.at(-1)?.split(' ')[0]),
-        IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canReplay | able,
+        IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canReplay | IxcpFlag.canOwn | able,
       );
       t.match(run('tc', 'filter', 'show', 'dev', 'eth0', 'ingress'), 'shim_ingress');
       t.match(lines.join('\n'), /this kernel cannot adopt connections/);
@@ -382,7 +383,8 @@ if (insideNamespace(import.meta.url)) {
       IxcpFlag.canRelease |
       IxcpFlag.canLeave |
       IxcpFlag.canPark |
-      IxcpFlag.canReplay;
+      IxcpFlag.canReplay |
+      IxcpFlag.canOwn;
     const reported = (flags: number): Promise<void> =>
       until(`flags ${flags}`, () => Number(lines.at(-1)?.split(' ')[0]) === flags);
     await reported(usual);
