@@ -11,20 +11,24 @@
 #include "guard-maps.h"
 #include "ixp.h"
 
+/* True if this machine is a node, too. */
+static __always_inline int is_node(void)
+{
+	__u32 zero = 0;
+	const struct guard_local *us = bpf_map_lookup_elem(&local, &zero);
+
+	return us && us->on;
+}
+
 /*
  * Frames that come from this machine itself, with a mark that no frame of the wire has: the shim
  * gets them.
  */
 static __always_inline int is_for_shim(const struct __sk_buff *skb)
 {
-	__u32 zero = 0;
-	const struct guard_local *us;
-
-	if (skb->mark != BATON_MARK_LOCAL && skb->mark != BATON_MARK_RETRY &&
-	    skb->mark != BATON_MARK_AGAIN)
-		return 0;
-	us = bpf_map_lookup_elem(&local, &zero);
-	return us && us->on;
+	return (skb->mark == BATON_MARK_LOCAL || skb->mark == BATON_MARK_RETRY ||
+	        skb->mark == BATON_MARK_AGAIN) &&
+	       is_node();
 }
 
 /* Gives a frame to shim and stack. It has an address that no interface has. */

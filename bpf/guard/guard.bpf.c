@@ -368,7 +368,7 @@ int guard_ingress(struct __sk_buff *skb)
 	__u32 interface = requested_interface(skb);
 
 	if (interface == OWN_STACK)
-		return give_to_stack(skb);
+		return is_node() ? give_to_stack(skb) : TC_ACT_SHOT;
 	if (interface) {
 		count(GUARD_SENT_ON);
 		return bpf_redirect(interface, 0);

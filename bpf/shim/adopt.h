@@ -200,8 +200,7 @@ HANDLER adopt(struct __sk_buff *skb, struct ixp_frame *frame)
 
 	struct session *session = bpf_map_lookup_elem(&sessions, &frame->tuple);
 	int same = session && session->nonce == frame->ixp.session;
-	int known = same && !session->left && !comes_back(session, frame) &&
-	            !replaces_resumed(session, frame);
+	int known = same && !session->left && !comes_back(session, frame);
 	__u32 rcv_nxt = 0;
 
 	/* A first segment has ACK. A FIN without payload carries no request. */
@@ -216,6 +215,8 @@ HANDLER adopt(struct __sk_buff *skb, struct ixp_frame *frame)
 	struct bpf_sock *sk = look_up(skb, &key);
 	enum found found = kind_of(sk, &rcv_nxt);
 
+	if (known && replaces_resumed(session, frame, sk ? sk->state : 0))
+		known = 0;
 	if (found == FOUND_NOTHING || found == FOUND_LISTENER) {
 		/* If a socket has answered the request, a second socket must not answer it again.
 		 */

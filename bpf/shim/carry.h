@@ -62,6 +62,7 @@ static __always_inline int is_of_another_session(struct __sk_buff *skb, const st
 /* Takes a packet out of what carries it. Returns its protocol, or minus the counter of an error. */
 static __noinline int uncarry(struct __sk_buff *skb)
 {
+	const struct shim_balancer *from;
 	struct iphdr inner;
 	const void *data;
 
@@ -87,7 +88,9 @@ static __noinline int uncarry(struct __sk_buff *skb)
 	if (carry->length != CARRY_LENGTH ||
 	    bpf_ntohs(outer->tot_len) != bpf_ntohs(inner.tot_len) + CARRY_BYTES)
 		return -SHIM_DROP_LENGTH;
-	if (!bpf_map_lookup_elem(&balancers, &balancer))
+	from = bpf_map_lookup_elem(&balancers, &balancer);
+	/* The alias of an IPv6 balancer is no address of a sender. */
+	if (!from || from->family != FAMILY_IPV4)
 		return -SHIM_DROP_UNKNOWN_BALANCER;
 	if (!is_plain_header(&inner))
 		return -SHIM_DROP_CARRIED;

@@ -47,13 +47,16 @@ static __always_inline int comes_back(const struct session *session, const struc
 }
 
 /*
- * True if a frame that asks for a new socket is about the request with which the session came back.
- * The parked socket has closed without an answer, and the client does not know.
+ * True if a frame that asks for a new socket is about the request with which the session came back,
+ * and the parked socket, which is in this state, has closed without an answer. The client does not
+ * know. A socket that is open works on the request: it must not be asked of a second one.
  */
 static __always_inline int replaces_resumed(const struct session *session,
-                                            const struct ixp_frame *frame)
+                                            const struct ixp_frame *frame, __u32 state)
 {
-	return session->resumed && bpf_ntohl(frame->seq) == session->began;
+	return session->resumed && !session->sent_payload &&
+	       bpf_ntohl(frame->seq) == session->began && state != STATE_ESTABLISHED &&
+	       state != STATE_CLOSE_WAIT;
 }
 
 #ifdef BATON_WITHOUT_LOOP

@@ -183,8 +183,7 @@ HANDLER replay(struct __sk_buff *skb, struct ixp_frame *frame)
 		return drop(SHIM_DROP_FLAGS);
 	/* The byte after the SYN, which notices about a new socket acknowledge. */
 	frame->seq = bpf_htonl(bpf_ntohl(frame->seq) + 1);
-	known = same && !session->left && !comes_back(session, frame) &&
-	        !replaces_resumed(session, frame);
+	known = same && !session->left && !comes_back(session, frame);
 	if (same && session->left && seq_diff(confirm, session->left_at) <= 0)
 		return drop(SHIM_DROP_LATE);
 
@@ -192,6 +191,8 @@ HANDLER replay(struct __sk_buff *skb, struct ixp_frame *frame)
 	struct bpf_sock *sk = look_up(skb, &key);
 	enum found found = kind_of(sk, &rcv_nxt);
 
+	if (known && replaces_resumed(session, frame, sk ? sk->state : 0))
+		known = 0;
 	if (sk)
 		bpf_sk_release(sk);
 	if (found == FOUND_NOTHING || found == FOUND_LISTENER) {

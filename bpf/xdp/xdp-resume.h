@@ -54,19 +54,21 @@ static __always_inline int note_ended(const struct xdp_control *us, struct place
 	    moved->generation != *(const volatile __u32 *)&us->head_generation)
 		return 0;
 
+	__u16 number = *(const volatile __u16 *)&record->node;
 	const struct xdp_node *node = node_of(record);
 
 	if (!node || node->address != from)
 		return 0;
+	/*
+	 * An older ENDED of this node, which was under way since an earlier visit, proves nothing.
+	 * Another CPU may send the next RESUME as soon as it sees `ended_node`.
+	 */
+	if (seq_diff(BE32(ixcp->ack), moved->resumed_seq) > 0)
+		*(volatile __u32 *)&moved->unproven = 0;
 	moved->ended_answers = BE16(ixcp->answers);
 	moved->ended_next = BE32(ixcp->ack);
 	moved->ended_at = BE32(ixcp->seq);
-	moved->ended_node = record->node;
-	/*
-	 * An older ENDED of this node, which was under way since an earlier visit, proves nothing.
-	 */
-	if (seq_diff(BE32(ixcp->ack), moved->resumed_seq) > 0)
-		moved->unproven = 0;
+	*(volatile __u16 *)&moved->ended_node = number;
 	record->last_seen = tick_ms();
 	count(XDP_ENDED_NOTED);
 	return 1;
@@ -95,7 +97,8 @@ static __always_inline const struct xdp_node *target_node(const struct session_m
 	__u32 target = moved->parked[which_parked(found)];
 	const struct xdp_node *node = bpf_map_lookup_elem(&nodes, &target);
 
-	return node && node->interface ? node : NULL;
+	/* The engine hands over to this machine's own stack. */
+	return node && node->interface && node->interface != OWN_STACK ? node : NULL;
 }
 
 /* Counts a session that goes from its node to another one. Both are below HEAD_NODES. */

@@ -24,7 +24,8 @@ static __always_inline int receive_session(struct xdp_md *ctx, struct xdp_contro
 	int engine_absent = 0;
 
 	int answered = action & ACTION_ANSWERED && acknowledges_answer(record, segment);
-	int unproven = !ipv6 && action & ACTION_HEADS && is_unproven(segment, place);
+	/* The engine takes ACTION_HEADS away for a moment while it works on a session. */
+	int unproven = !ipv6 && action & ACTION_PAYLOAD_UP && is_unproven(segment, place);
 
 	if (!ipv6 && !unproven && control_flags == TCP_FIN && (action & ACTION_FORWARD || answered) &&
 	    report_fin(ctx, record, worker)) {

@@ -236,6 +236,7 @@ function unequal(
     after !== undefined &&
     before.path === after.path &&
     before.host === after.host &&
+    before.virtualServer === after.virtualServer &&
     before.rewrite === after.rewrite &&
     isDeepStrictEqual(before.alpn, after.alpn) &&
     sameHolders(before.nodes, after.nodes, wantedIndex);

@@ -66,6 +66,8 @@ export class HeadStore {
   readonly repeatable: Uint8Array;
   /** HeadStep of the request in this room. */
   readonly step: Uint8Array;
+  /** 1: its node has got the SYN of the session, not an ADOPT. */
+  readonly isReplayed: Uint8Array;
   /** 1: the method is HEAD. */
   readonly hasNoAnswerBody: Uint8Array;
   /** How often its node was asked for its answer, up to a limit. */
@@ -110,6 +112,7 @@ export class HeadStore {
     this.filled = new Uint32Array(rooms);
     this.repeatable = new Uint8Array(rooms);
     this.step = new Uint8Array(rooms);
+    this.isReplayed = new Uint8Array(rooms);
     this.hasNoAnswerBody = new Uint8Array(rooms);
     this.asked = new Uint8Array(rooms);
     this.rewrites = new Uint8Array(rooms);
@@ -179,6 +182,7 @@ export class HeadStore {
     this.filled[large] = this.filled[room]!;
     this.repeatable[large] = this.repeatable[room]!;
     this.step[large] = this.step[room]!;
+    this.isReplayed[large] = this.isReplayed[room]!;
     this.hasNoAnswerBody[large] = this.hasNoAnswerBody[room]!;
     this.asked[large] = this.asked[room]!;
     this.shifted[large] = this.shifted[room]!;
@@ -275,6 +279,7 @@ export class HeadStore {
     this.filled[room] = 0;
     this.repeatable[room] = 0;
     this.step[room] = HeadStep.none;
+    this.isReplayed[room] = 0;
     this.hasNoAnswerBody[room] = 0;
     this.rewrites[room] = 0;
     this.newPath[room] = 0;

@@ -126,7 +126,7 @@ t.test('a request that is not valid is refused, and the answer names the key', a
       '/v1/nodes',
       '{"name": "n2", "address": "::1", "weight": 1}',
       'body: address',
-      /^is "::1", expected an IPv4 address/,
+      /^is "::1", expected an IP address/,
     ],
     [
       'POST',

@@ -233,3 +233,19 @@ t.test('a rewrite that changes, and resources that differ in alpn', async (t) =>
   ]);
   t.same(resources, { added: 0, removed: 0, moved: 0, changed: 3 });
 });
+
+t.test('a resource that another virtual server gets is removed and added', async (t) => {
+  const servers = (first: readonly string[], second: readonly string[]): BalancerData => ({
+    ...DATA,
+    resources: [],
+    virtualServers: [
+      { name: 'w1', address: '10.99.0.101', port: 80, resources: at(first) },
+      { name: 'w2', address: '10.99.0.102', port: 80, resources: at(second) },
+    ],
+  });
+  const at = (paths: readonly string[]) => paths.map((path) => ({ path, nodes: ['n1'] }));
+  const running = config(servers(['/a', '/b'], ['/c']));
+  const { same, resources } = diffConfig(running, config(servers(['/a'], ['/b', '/c'])));
+  t.notOk(same);
+  t.same(resources, { added: 1, removed: 1, moved: 0, changed: 0 });
+});

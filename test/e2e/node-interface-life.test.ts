@@ -224,7 +224,7 @@ t.test('a balancer with two interfaces', { skip: whyNoFarm() }, async (t) => {
       await balancer.run('ip', ['link', 'set', 'bare', 'up']);
       await refused(
         'bare',
-        'bare: has no IPv4 address of its own (`ip address add ADDRESS/PREFIX dev bare`',
+        'bare: has no IPv4 address of its own, which 10.98.0.3 needs (`ip address add ADDRESS/PREFIX dev bare`',
       );
       await balancer.run('ip', ['link', 'set', 'eth1', 'down']);
       await refused('eth1', 'eth1: the interface is down');

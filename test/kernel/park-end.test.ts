@@ -106,6 +106,18 @@ if (insideNamespace(import.meta.url)) {
     followed.socket.destroy();
   });
 
+  t.test('ADOPT does not disturb a resumed socket that works on the request', async (t) => {
+    const followed = await sessions.parked();
+    await sessions.resume(followed, { flags: TELL | IxpFlag.holdReset });
+    const seq = plus(followed.seq, -REQUEST.length);
+    sessions.sendResume({ ...followed, seq }, { type: IxpType.adopt, flags: TELL });
+    await followed.session.expectNotice(IxcpType.adopted, { ack: followed.seq });
+    await sessions.answer(followed, `${LENGTH_3}two`);
+    await sessions.ended(followed);
+    await sessions.quiet(t, followed);
+    followed.socket.destroy();
+  });
+
   t.test('ADOPT replaces a resumed socket that closes without an answer', async (t) => {
     for (const how of ['end', 'resetAndDestroy'] as const) {
       const followed = await sessions.parked();

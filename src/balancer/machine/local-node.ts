@@ -24,7 +24,7 @@ import type { Guard } from './guard.js';
 import type { MachineInterface } from './interfaces.js';
 
 /** What every shim of this version can do. */
-const ABILITIES = IxcpFlag.canRelease | IxcpFlag.canReplay;
+const ABILITIES = IxcpFlag.canRelease | IxcpFlag.canReplay | IxcpFlag.canOwn;
 
 export interface LocalNodeOptions {
   /** The interface of the clients. */

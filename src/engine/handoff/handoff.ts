@@ -139,8 +139,11 @@ export class Handoff {
     if (reason >= IxcpReason.unknownSession) return;
     core.counters.count(Counter.handoff_refused);
     const node = core.sessions.node(slot);
-    const refusesToAdopt = reason === IxcpReason.unable && core.sessions.isReplayed[slot] === 0;
-    if (refusesToAdopt && core.states.fallsBack(node, core.serverOf(slot))) {
+    if (
+      reason === IxcpReason.unable &&
+      !this.isReplayed(slot, node) &&
+      core.states.fallsBack(node, core.serverOf(slot))
+    ) {
       core.counters.count(Counter.replay_fallback);
       if (this.inheritance.inDoubt(slot)) this.inheritance.collectAgain(slot);
       else {
@@ -392,6 +395,15 @@ export class Handoff {
   sendOn(slot: number): void {
     this.core.batchHandoffs.add(slot);
     this.sender.send(slot);
+  }
+
+  /** Whether the node has got the SYN of the session, not an ADOPT. */
+  private isReplayed(slot: number, node: number): boolean {
+    const { sessions, heads, states } = this.core;
+    const room = sessions.head[slot]!;
+    if (room >= 0) return heads.isReplayed[room] === 1;
+    // Without a head nothing was noted. It may have been an ADOPT before the node fell back.
+    return states.replays(node, this.core.serverOf(slot));
   }
 
   /** Nothing waits at the session's node any more. It builds a socket, as for any session. */

@@ -195,6 +195,7 @@ export class Notices {
     const isAboutParked =
       type === IxcpType.ended ||
       reason === IxcpReason.parked ||
+      reason === IxcpReason.heldBack ||
       this.core.streams?.isUnproven(slot) === true;
     if (isAboutParked) parking.takeFromKernel(slot);
     if (sessions.node(slot) === node) this.apply(slot);
@@ -247,7 +248,12 @@ export class Notices {
     const node = sessions.node(slot);
     const isEnded = type === IxcpType.ended;
     const isIdle = isEnded || reason === IxcpReason.parked;
-    if ((isIdle && this.isOld(slot)) || this.isOfParked(slot)) {
+    const isHeldBack = reason === IxcpReason.heldBack;
+    if (
+      (isIdle && this.isOld(slot)) ||
+      (isHeldBack && seqBefore(this.said.sequence, sessions.serverFirst(slot))) ||
+      this.isOfParked(slot)
+    ) {
       core.counters.count(Counter.drop_ixcp_stale);
       return;
     }

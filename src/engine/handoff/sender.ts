@@ -47,7 +47,7 @@ export class HandoffSender {
    */
   send(slot: number, flags = 0, mayConfirm = true): void {
     const core = this.core;
-    const { sessions, timers, options, now } = core;
+    const { sessions, heads, timers, options, now } = core;
     if (mayConfirm) sessions.setTries(slot, sessions.tries(slot) + 1);
     timers.set(slot, now + options.timeouts.handoff);
     const node = sessions.node(slot);
@@ -59,7 +59,8 @@ export class HandoffSender {
     const begins = sessions.nodeAck[slot] === sessions.clientFirst(slot);
     const hasSocket = sessions.has(slot, SessionFlag.adopted) || core.streams?.resumes[slot] === 1;
     const plays = begins && !hasSocket && core.states.replays(node, core.serverOf(slot));
-    if (begins) sessions.isReplayed[slot] = plays ? 1 : 0;
+    const room = sessions.head[slot]!;
+    if (begins && room >= 0) heads.isReplayed[room] = plays ? 1 : 0;
     if (plays) {
       core.counters.count(Counter.replay_syn);
       this.toNode.sendSyn(slot, flags | this.aboutRequest(slot));

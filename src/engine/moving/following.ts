@@ -108,7 +108,9 @@ export class Following {
     }
     // Whoever does not see the connection cannot pin it. The node refuses such a segment.
     if (!isPlausibleAck(segment.acknowledgement, sessions.clientAck(slot))) {
-      this.passThrough.forward(slot);
+      // A node that may lack the head would take its numbers for others.
+      if (streams.isUnproven(slot)) counters.count(Counter.drop_out_of_window);
+      else this.passThrough.forward(slot);
       return;
     }
     // The client sends on, so what was kept for another node is not all that it has sent.
@@ -167,6 +169,7 @@ export class Following {
       if (sessions.state(slot) !== SessionState.passing || !streams.isUnproven(slot)) return false;
       // There was no room for it. The client repeats it again.
       streams.requests[slot] = 1;
+      streams.next[slot] = sessions.handedTo(slot);
     }
     sessions.setLastSeen(slot, core.clock);
     // A socket that has the head answers.

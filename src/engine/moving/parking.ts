@@ -148,7 +148,9 @@ export class Parking {
   prove(slot: number, acknowledgement: number): void {
     const { streams, sessions } = this.core;
     if (streams?.isUnproven(slot) !== true) return;
-    if (seqDiff(acknowledgement, sessions.clientFirst(slot)) > 0) streams.kernel?.prove(slot);
+    if (seqDiff(acknowledgement, sessions.clientFirst(slot)) <= 0) return;
+    streams.kernel?.prove(slot);
+    streams.resumes[slot] = 1;
   }
 
   /**
@@ -199,6 +201,8 @@ export class Parking {
     const moves = kernel.takeMoves(slot);
     if (moves === 0) return;
     const { sessions } = core;
+    // Its node must have been counted before the session leaves it.
+    if (core.states.active[sessions.node(slot)] === 0) this.takeNodes();
     streams.moves[slot]! += moves;
     streams.resumes[slot] = 1;
     // The client has an answer to what is kept.

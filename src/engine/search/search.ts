@@ -99,8 +99,8 @@ export class Search {
       const entry = lost.next();
       if (lost.asked[entry] === DONE || !core.servers.isUsed(lost.portServer[entry]! & 0xffff))
         lost.asked[entry] = 0;
-      else if (lost.parkedNode[entry] !== NONE) this.findParked(entry);
       else if (lost.asked[entry]! < ROUNDS) this.ask(entry);
+      else if (lost.parkedNode[entry] !== NONE) this.findParked(entry);
       else this.giveUp(entry);
     }
   }

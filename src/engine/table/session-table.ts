@@ -140,8 +140,6 @@ export class SessionTable extends SessionRecords {
    * handoff. From the beginning of an answer: the end of what was sent of it.
    */
   readonly nodeAck: Uint32Array;
-  /** 1: its node has got the SYN (`HandoffSender.send`), not an ADOPT. */
-  readonly isReplayed: Uint8Array;
   /**
    * Index of the requested resource in the directory `HeadStore.directory`, or NO_RESOURCE. Valid
    * from when the head has been read until it is given up. From the beginning of an answer: its
@@ -207,7 +205,6 @@ export class SessionTable extends SessionRecords {
     this.macLow = words();
     this.head = new Int32Array(capacity);
     this.nodeAck = words();
-    this.isReplayed = new Uint8Array(capacity);
     this.resource = words();
     this.tried = words();
     this.resume = words();
@@ -402,7 +399,6 @@ export class SessionTable extends SessionRecords {
       this.macLow,
       this.head,
       this.nodeAck,
-      this.isReplayed,
       this.resource,
       this.tried,
       this.resume,
