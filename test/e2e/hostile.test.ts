@@ -101,7 +101,7 @@ t.test('malformed and forged frames are dropped and counted', { skip: whyNoFarm(
       ],
       [
         'data of no session',
-        ['drop_no_session', 'reset_sent'],
+        ['drop_searching', 'drop_no_session', 'reset_sent'],
         toVirtual({ tcp: { flags: 'A', ack: 7 }, payload: 'x' }),
       ],
       ['a notice with a wrong tag', ['drop_ixcp_tag'], notice({})],
