@@ -142,10 +142,7 @@ static __noinline int resume(struct xdp_md *ctx, const struct xdp_control *us,
                              struct session_record *record, __u32 slot, __u32 found)
 {
 	struct segment segment;
-	union {
-		struct ixp_hdr header;
-		struct ixp_words words;
-	} ixp;
+	union ixp_packet ixp;
 	__u32 at = found & HEAD_PLACE;
 	struct judged_head *head = bpf_map_lookup_elem(&heads, &at);
 	struct session_moves *moved = bpf_map_lookup_elem(&moves, &slot);
@@ -161,13 +158,6 @@ static __noinline int resume(struct xdp_md *ctx, const struct xdp_control *us,
 	if (!node)
 		return XDP_PASS;
 
-	struct session_key tuple = {
-		.client = segment.ip->saddr,
-		.virtual_addr = segment.ip->daddr,
-		.client_port = segment.tcp->source,
-		.virtual_port = segment.tcp->dest,
-	};
-	int padding = (int)(segment.total + IPV4_OFFSET) - (int)(ctx->data_end - ctx->data);
 	__u32 ms = clock_ms();
 	__u32 end = segment.seq + segment.payload;
 
@@ -175,23 +165,11 @@ static __noinline int resume(struct xdp_md *ctx, const struct xdp_control *us,
 	ixp.header.type = IXP_RESUME;
 	ixp.header.confirm = BE32(end);
 	ixp.header.flags |= IXP_CLIENT_CONFIRMS | IXP_FOLLOW | IXP_TELL | IXP_HOLD_RESET;
-	ixp.header.tag =
-		ixp_tag(us->key, &tuple, BE32(segment.seq), BE32(segment.ack), &ixp.header);
-	if ((padding != 0 && bpf_xdp_adjust_tail(ctx, padding)) ||
-	    bpf_xdp_adjust_head(ctx, -IXP_LENGTH))
-		return XDP_PASS;
 
-	struct ethhdr *eth = (void *)(long)ctx->data;
-	struct iphdr *ip = (void *)((char *)eth + IPV4_OFFSET);
-	struct ixp_words *to = (void *)(ip + 1);
+	int verdict = insert_ixp(ctx, us, node, &segment, &ixp);
 
-	if ((void *)(to + 1) > (void *)(long)ctx->data_end)
-		return XDP_DROP;
-	write_macs(eth, node);
-	eth->h_proto = BE16(ETH_P_IP);
-	fill_ipv4(ip, tuple.client, tuple.virtual_addr, BATON_IPPROTO_IXP,
-	          (__u16)(segment.total + IXP_LENGTH));
-	*to = ixp.words;
+	if (verdict != XDP_TX)
+		return verdict;
 
 	moved->unproven = 1;
 	moved->resumed_seq = segment.seq;

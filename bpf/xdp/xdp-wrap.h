@@ -46,18 +46,54 @@ struct ixp_words {
 	__u32 word[IXP_LENGTH / 4];
 };
 
+union ixp_packet {
+	struct ixp_hdr header;
+	struct ixp_words words;
+};
+
 /*
- * Inserts IXP between IPv4 and TCP header. The frame grows at its front, so TCP header and payload
- * stay in place. XDP_PASS means that nothing has changed and the frame goes to the engine.
+ * Inserts this IXP header, of which only the tag is missing, between IPv4 and TCP header. The frame
+ * grows at its front, so TCP header and payload stay in place; pointers into the packet become
+ * invalid. XDP_PASS: nothing has changed. XDP_DROP: the frame is spoilt. XDP_TX: it is ready.
  */
+static __always_inline int insert_ixp(struct xdp_md *ctx, const struct xdp_control *us,
+                                      const struct xdp_node *node, const struct segment *segment,
+                                      union ixp_packet *ixp)
+{
+	struct session_key tuple = {
+		.client = segment->ip->saddr,
+		.virtual_addr = segment->ip->daddr,
+		.client_port = segment->tcp->source,
+		.virtual_port = segment->tcp->dest,
+	};
+	int padding = (int)(segment->total + IPV4_OFFSET) - (int)(ctx->data_end - ctx->data);
+
+	ixp->header.tag =
+		ixp_tag(us->key, &tuple, BE32(segment->seq), BE32(segment->ack), &ixp->header);
+	if ((padding != 0 && bpf_xdp_adjust_tail(ctx, padding)) ||
+	    bpf_xdp_adjust_head(ctx, -IXP_LENGTH))
+		return XDP_PASS;
+
+	struct ethhdr *eth = (void *)(long)ctx->data;
+	struct iphdr *ip = (void *)((char *)eth + IPV4_OFFSET);
+	struct ixp_words *to = (void *)(ip + 1);
+
+	if ((void *)(to + 1) > (void *)(long)ctx->data_end)
+		return XDP_DROP;
+	write_macs(eth, node);
+	eth->h_proto = BE16(ETH_P_IP);
+	fill_ipv4(ip, tuple.client, tuple.virtual_addr, BATON_IPPROTO_IXP,
+	          (__u16)(segment->total + IXP_LENGTH));
+	*to = ixp->words;
+	return XDP_TX;
+}
+
+/* XDP_PASS means that nothing has changed and the frame goes to the engine. */
 static __noinline int wrap(struct xdp_md *ctx, const struct xdp_control *us,
                            struct session_record *record)
 {
 	struct segment segment;
-	union {
-		struct ixp_hdr header;
-		struct ixp_words words;
-	} ixp;
+	union ixp_packet ixp;
 
 	const struct xdp_node *node = node_of(record);
 	__u32 most = node && node->carry ? node->most - IXP_LENGTH : us->most_frame - IPV4_OFFSET;
@@ -74,32 +110,12 @@ static __noinline int wrap(struct xdp_md *ctx, const struct xdp_control *us,
 	if (node->interface == OWN_STACK)
 		return XDP_PASS;
 
-	struct session_key tuple = {
-		.client = segment.ip->saddr,
-		.virtual_addr = segment.ip->daddr,
-		.client_port = segment.tcp->source,
-		.virtual_port = segment.tcp->dest,
-	};
-	int padding = (int)(segment.total + IPV4_OFFSET) - (int)(ctx->data_end - ctx->data);
-
 	fill_ixp(&ixp.header, node, record, ms);
-	ixp.header.tag =
-		ixp_tag(us->key, &tuple, BE32(segment.seq), BE32(segment.ack), &ixp.header);
-	if ((padding != 0 && bpf_xdp_adjust_tail(ctx, padding)) ||
-	    bpf_xdp_adjust_head(ctx, -IXP_LENGTH))
-		return XDP_PASS;
 
-	struct ethhdr *eth = (void *)(long)ctx->data;
-	struct iphdr *ip = (void *)((char *)eth + IPV4_OFFSET);
-	struct ixp_words *to = (void *)(ip + 1);
+	int verdict = insert_ixp(ctx, us, node, &segment, &ixp);
 
-	if ((void *)(to + 1) > (void *)(long)ctx->data_end)
-		return XDP_DROP;
-	write_macs(eth, node);
-	eth->h_proto = BE16(ETH_P_IP);
-	fill_ipv4(ip, tuple.client, tuple.virtual_addr, BATON_IPPROTO_IXP,
-	          (__u16)(segment.total + IXP_LENGTH));
-	*to = ixp.words;
+	if (verdict != XDP_TX)
+		return verdict;
 	record->last_seen = ms;
 	follow(record, &segment);
 	count(XDP_WRAPPED);
