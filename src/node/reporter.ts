@@ -25,6 +25,7 @@ import {
   IxcpFlag,
   type IxcpRepr,
   IxcpType,
+  SHIM_ABILITIES,
 } from '../wire/ixcp.js';
 import { SipHash } from '../wire/siphash.js';
 
@@ -44,8 +45,7 @@ export interface ReporterOptions {
 }
 
 /** What every agent of this version can do. */
-const ABILITIES =
-  IxcpFlag.namesAddresses | IxcpFlag.canRelease | IxcpFlag.canReplay | IxcpFlag.canOwn;
+const ABILITIES = IxcpFlag.namesAddresses | SHIM_ABILITIES;
 const INTERVAL_MS = 1_000;
 /** A balancer that answered before counts as silent after this time without an answer. */
 const SILENCE_MS = 5_000;

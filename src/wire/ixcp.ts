@@ -74,6 +74,9 @@ export const IxcpFlag = {
   leaving: 0x8000,
 } as const;
 
+/** What every shim of this version can do, on a node and on a balancer that is one. */
+export const SHIM_ABILITIES = IxcpFlag.canRelease | IxcpFlag.canReplay | IxcpFlag.canOwn;
+
 const IXCP_OPTIONS_SHIFT = 4;
 const IXCP_OPTIONS = 0x7;
 

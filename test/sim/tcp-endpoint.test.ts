@@ -26,7 +26,7 @@ t.test('both directions arrive complete, whatever the network does', async (t) =
       to: (segment: Segment) => void,
     ): EndpointOptions => {
       const hooks: EndpointHooks = {
-        // The frame is a placeholder: the network does not read it.
+        // The network does not read the frame.
         transmit: (segment) => network.carry(new Uint8Array(64), LINK, () => to(segment)),
         receive: (bytes) => heard[name].push(bytes),
         remoteClosed: () => (name === 'server' ? server : client).close(),

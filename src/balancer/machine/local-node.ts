@@ -18,13 +18,10 @@ import { type Lock, takeLock } from '../../host/lock.js';
 import { Shim } from '../../host/shim.js';
 import { requireSynCookies } from '../../host/syn-cookies.js';
 import { LOCAL_NODE, type OwnAddresses } from '../../wire/address.js';
-import { IxcpFlag } from '../../wire/ixcp.js';
+import { SHIM_ABILITIES } from '../../wire/ixcp.js';
 import type { FarmSlots } from '../objects/farm.js';
 import type { Guard } from './guard.js';
 import type { MachineInterface } from './interfaces.js';
-
-/** What every shim of this version can do. */
-const ABILITIES = IxcpFlag.canRelease | IxcpFlag.canReplay | IxcpFlag.canOwn;
 
 export interface LocalNodeOptions {
   /** The interface of the clients. */
@@ -91,7 +88,7 @@ export class LocalNode {
 
   /** IxcpFlag bits, as in the report of an agent. */
   flags(): number {
-    return this.kernel.look() | ABILITIES;
+    return this.kernel.look() | SHIM_ABILITIES;
   }
 
   /** Closes the descriptors. The programs stay attached. */
